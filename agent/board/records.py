@@ -1,0 +1,348 @@
+"""Every board and ring in the run directory: who writes it, what it says.
+
+Owns: the records, their layouts and their file names. This page is the whole of what the three processes,
+the plant and `roskva-agent status` say to one another.
+Must not know: how boards are stored, what anyone does with them.
+
+| file | writer | readers |
+|---|---|---|
+| `observation.board` | plant | policy workers |
+| `vehicle.board` | plant | follower, `manage` |
+| `actuation.board` | follower | plant |
+| `loop.board` | follower | `manage`, status |
+| `actuations.ring` | follower | `manage` |
+| `plan-a.board`, `plan-b.board` | policy worker a, b | follower |
+| `worker-a.board`, `worker-b.board` | policy worker a, b | `control`, `power`, `manage`, the emulator |
+| `decisions-a.ring`, `decisions-b.ring` | policy worker a, b | `manage` |
+| `policy.board` | `control` | follower, workers, `manage`, status |
+| `swap.board` | `manage` | `control` |
+| `update.board` | `manage` | status |
+| `power.board` | `power` | workers, `manage`, status |
+
+Times are monotonic nanoseconds of this boot. Digests are 32 raw bytes, all zero for none.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from agent.board.layout import Layout
+from models.contract import PlantSpec
+from models.digest import Digest, hex_of
+
+HORIZON_MAX = 128
+"""Waypoints that a plan record has room for."""
+NO_DIGEST = bytes(32)
+
+
+def raw_from_digest(digest: Digest | None) -> bytes:
+    """The 32 bytes of `digest`, zeros for None."""
+    return bytes.fromhex(hex_of(digest)) if digest else NO_DIGEST
+
+
+def digest_from_raw(raw: bytes) -> Digest | None:
+    """The digest of 32 raw bytes, None for zeros."""
+    return None if raw == NO_DIGEST else Digest("sha256:" + raw.hex())
+
+
+class Worker(IntEnum):
+    """The two places for a policy worker; a change of release goes from one to the other."""
+
+    A = 0
+    B = 1
+
+    @property
+    def other(self) -> "Worker":
+        """The place that is free while this one drives."""
+        return Worker(1 - self)
+
+    @property
+    def letter(self) -> str:
+        """`a` or `b`, as in the file names."""
+        return "ab"[self]
+
+
+class ObservationRecord(NamedTuple):
+    """What the cameras and the odometry saw at `mono_ns` = t0.
+
+    `ego_history`: float32 (steps, 4), rig frame at t0. `frames`: uint8, the plant's cameras in order, each
+    (frames, height_px, width_px, 3).
+    """
+
+    sequence: int
+    mono_ns: int
+    instruction: int
+    ego_history: bytes
+    frames: bytes
+
+
+def observation_layout(plant: PlantSpec) -> Layout[ObservationRecord]:
+    """The layout that this plant's cameras and history need."""
+    frame_bytes = sum(c.frames * c.height_px * c.width_px * 3 for c in plant.cameras)
+    history_bytes = plant.ego_history.steps * 4 * 4
+    return Layout("observation", ObservationRecord, f"qqq{history_bytes}s{frame_bytes}s")
+
+
+class VehicleRecord(NamedTuple):
+    """The vehicle now, in the local frame (x east, y north); `safe_to_swap` and `stop_requested` are 0 or 1."""
+
+    mono_ns: int
+    x_m: float
+    y_m: float
+    yaw_rad: float
+    speed_mps: float
+    acceleration_mps2: float
+    curvature_per_m: float
+    odometer_m: float
+    safe_to_swap: int
+
+
+VEHICLE = Layout("vehicle", VehicleRecord, "qdddddddq")
+
+
+class ActuationRecord(NamedTuple):
+    """What the follower commands; a plant stops by itself where `mono_ns` is older than its own limit."""
+
+    tick: int
+    mono_ns: int
+    acceleration_mps2: float
+    curvature_per_m: float
+
+
+ACTUATION = Layout("actuation", ActuationRecord, "qqdd")
+
+
+class AppliedRecord(NamedTuple):
+    """One tick, for the ring: what was commanded, on whose decision, and what the gate changed.
+
+    `decision` is the sequence of the decision whose plan was followed, 0 for none; `intervened` is a bit set of
+    `GateReason`.
+    """
+
+    tick: int
+    mono_ns: int
+    decision: int
+    acceleration_mps2: float
+    curvature_per_m: float
+    intervened: int
+
+
+APPLIED = Layout("applied", AppliedRecord, "qqqddq")
+
+
+class LoopState(IntEnum):
+    """What the follower does: with a fresh plan, with an old one, stopping along the last one, standing."""
+
+    WAITING = 0
+    """No plan yet: standing, brakes on."""
+    OK = 1
+    DEGRADED = 2
+    MINIMAL_RISK = 3
+    SAFE_STOP = 4
+
+
+class LoopRecord(NamedTuple):
+    """The follower's figures since its start. `realtime` says in words what was achieved."""
+
+    state: int
+    tick_period_ns: int
+    ticks: int
+    ticks_missed: int
+    lateness_p50_ns: int
+    lateness_p99_ns: int
+    lateness_p999_ns: int
+    lateness_max_ns: int
+    execution_p99_ns: int
+    execution_max_ns: int
+    gate_interventions: int
+    plans_rejected: int
+    decision: int
+    plan_age_ns: int
+    speed_mps: float
+    realtime: bytes
+
+
+LOOP = Layout("loop", LoopRecord, "qqqqqqqqqqqqqqd64s")
+
+
+class PlanRecord(NamedTuple):
+    """One decision's plan: float32 (steps, 2), acceleration m/s² and curvature 1/m; row k starts at
+    `observation_ns + k·dt_ns`. A plan of another epoch than `policy.board` names is not followed."""
+
+    decision: int
+    epoch: int
+    observation_ns: int
+    decided_ns: int
+    dt_ns: int
+    steps: int
+    digest: bytes
+    waypoints: bytes
+
+
+PLAN = Layout("plan", PlanRecord, f"qqqqqq32s{HORIZON_MAX * 2 * 4}s")
+
+
+class WorkerState(IntEnum):
+    """What a policy worker is at."""
+
+    LOADING = 1
+    READY = 2
+    """Loaded, warmed, golden outputs reproduced; decides in shadow or drives."""
+    REFUSED = 3
+
+
+class WorkerRecord(NamedTuple):
+    """A policy worker's figures; `busy_ns` and `tokens_total` are cumulative, `reason` an error code.
+
+    `sentence` is the latest reasoning; `version` and `precision` are the release's.
+    """
+
+    pid: int
+    epoch: int
+    state: int
+    digest: bytes
+    decisions: int
+    dropped: int
+    tokens_total: int
+    busy_ns: int
+    latency_last_ns: int
+    latency_p50_ns: int
+    latency_p99_ns: int
+    reason: bytes
+    detail: bytes
+    version: bytes
+    precision: bytes
+    sentence: bytes
+
+
+WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqq48s160s32s16s256s")
+
+
+class CandidateState(IntEnum):
+    """How far `control` is with the release that `manage` asked it to take over."""
+
+    NONE = 0
+    LOADING = 1
+    READY = 2
+    """Loaded, warmed, golden outputs reproduced; it takes over when told to go."""
+    REFUSED = 3
+    DRIVING = 4
+    """It drives; the old one stays loaded until `manage` says keep or go back."""
+    FAILED = 5
+    """It broke its contract in the trial and the old one drives again."""
+
+
+class PolicyRecord(NamedTuple):
+    """Which worker drives, and the candidate. `request` echoes the number of the swap request that is served."""
+
+    worker: int
+    epoch: int
+    digest: bytes
+    driving: int
+    request: int
+    candidate: int
+    candidate_digest: bytes
+    restarts: int
+    reason: bytes
+    detail: bytes
+
+
+POLICY = Layout("policy", PolicyRecord, "qq32sqqq32sq48s160s")
+
+
+class SwapOrder(IntEnum):
+    """What `manage` asks of `control`."""
+
+    NONE = 0
+    LOAD = 1
+    """Load, warm and check this slot in the background."""
+    GO = 2
+    """The slot is durably live: let it drive from the next plan on."""
+    KEEP = 3
+    """The trial is passed: the old one may be unloaded."""
+    RETURN = 4
+    """Go back to the one before."""
+    DROP = 5
+    """Forget the candidate."""
+
+
+class SwapRecord(NamedTuple):
+    """A numbered order; `slot` is the name of the slot directory."""
+
+    request: int
+    order: int
+    digest: bytes
+    slot: bytes
+
+
+SWAP = Layout("swap", SwapRecord, "qq32s16s")
+
+
+class UpdateRecord(NamedTuple):
+    """The update under way, for status: `phase` and `reason` as in `models.wire.messages.UpdateStatus`."""
+
+    phase: bytes
+    digest: bytes
+    bytes_done: int
+    bytes_total: int
+    reason: bytes
+    detail: bytes
+    broker_connected: int
+
+
+UPDATE = Layout("update", UpdateRecord, "16s32sqq48s160sq")
+
+
+class PowerRecord(NamedTuple):
+    """What the governor reads and commands.
+
+    `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails; the knobs bind the policy worker:
+    `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`. `sensors` is `ok` or what fails.
+    """
+
+    envelope_w: float
+    module_w: float
+    gpu_w: float
+    soc_w: float
+    hottest_c: float
+    energy_j: float
+    gpu_max_freq_hz: int
+    decision_rate_hz: float
+    max_reasoning_tokens: int
+    flow_steps: int
+    power_mode: bytes
+    sensors: bytes
+
+
+POWER = Layout("power", PowerRecord, "ddddddqdqq16s96s")
+
+DECISION_SLOT_BYTES = 4096
+"""A `models.wire.messages.DecisionRecord`-shaped JSON record, times monotonic, before execution is known."""
+DECISION_SLOTS = 512
+APPLIED_SLOTS = 8192
+"""80 s of ticks at 100 Hz: as long as `manage` may be away before ticks are dropped and counted."""
+
+
+def plan_board(worker: Worker) -> str:
+    """File name of a worker's plan board."""
+    return f"plan-{worker.letter}.board"
+
+
+def worker_board(worker: Worker) -> str:
+    """File name of a worker's figures."""
+    return f"worker-{worker.letter}.board"
+
+
+def decisions_ring(worker: Worker) -> str:
+    """File name of a worker's decisions."""
+    return f"decisions-{worker.letter}.ring"
+
+
+OBSERVATION_BOARD = "observation.board"
+VEHICLE_BOARD = "vehicle.board"
+ACTUATION_BOARD = "actuation.board"
+LOOP_BOARD = "loop.board"
+APPLIED_RING = "actuations.ring"
+POLICY_BOARD = "policy.board"
+SWAP_BOARD = "swap.board"
+UPDATE_BOARD = "update.board"
+POWER_BOARD = "power.board"

@@ -1,0 +1,261 @@
+"""Every JSON message of the MQTT contract, both directions, and the bounds on its size.
+
+Owns: the message types, strict decoding (unknown fields, wrong types and excess length are refused).
+Must not know: who sends them, over what.
+Times that leave a device are UTC nanoseconds (`utc_ns`); monotonic times never do.
+"""
+
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from models.errors import MalformedMessageError
+
+MAX_CONTROL_BYTES = 64 << 10
+"""Offers, acknowledgements, requests, refusals, connection and state."""
+MAX_TELEMETRY_BYTES = 1 << 20
+MAX_RANGE_BYTES = 1 << 20
+"""The most content that one request may ask for."""
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Root of all messages."""
+
+
+class ConnectionKind(StrEnum):
+    """Whether the device is there; `broken` is its last will."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    BROKEN = "broken"
+
+
+class Connection(Message, frozen=True):
+    """Retained on `connection`."""
+
+    kind: ConnectionKind
+    boot: str
+    hardware: str
+    agent_version: str
+
+
+class UpdatePhase(StrEnum):
+    """Where the update machine stands, for people and rollouts."""
+
+    IDLE = "idle"
+    ADMITTING = "admitting"
+    FETCHING = "fetching"
+    VERIFYING = "verifying"
+    WARMING = "warming"
+    SWITCHING = "switching"
+    TRIAL = "trial"
+    RETURNING = "returning"
+
+
+class UpdateStatus(Message, frozen=True):
+    """The update under way, or how the last one ended (`reason` is an error code, empty where it went well)."""
+
+    phase: UpdatePhase
+    release_digest: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    reason: str = ""
+    detail: str = ""
+
+
+class LoopFigures(Message, frozen=True):
+    """The control loop since its start. Lateness: wake-up after the absolute deadline."""
+
+    state: str
+    ticks: int
+    ticks_missed: int
+    lateness_p50_ns: int
+    lateness_p99_ns: int
+    lateness_max_ns: int
+    gate_interventions: int
+    speed_mps: float
+    plan_age_ns: int
+    realtime: str
+    """What was achieved: for example `fifo:50 mlock core:1`, or `none`."""
+
+
+class PowerFigures(Message, frozen=True):
+    """What the governor sees and commands; `module_w` is the 1 s mean."""
+
+    envelope_w: float
+    module_w: float
+    hottest_c: float
+    gpu_max_freq_hz: int
+    decision_rate_hz: float
+    energy_j: float
+    """Since the power process started."""
+    sensors: str
+    """`ok`, or which sensor fails and what is assumed for it."""
+
+
+class PolicyFigures(Message, frozen=True):
+    """The policy worker since its start."""
+
+    release_digest: str
+    version: str
+    precision: str
+    decisions: int
+    decisions_dropped: int
+    latency_p50_ns: int
+    latency_p99_ns: int
+    reasoning: str
+
+
+class DeviceState(Message, frozen=True):
+    """What the device is and does now; on `state`, once a second, retained."""
+
+    utc_ns: int
+    boot: str
+    hardware: str
+    live_digest: str
+    fallback_digest: str
+    on_trial: bool
+    update: UpdateStatus
+    loop: LoopFigures | None
+    power: PowerFigures | None
+    policy: PolicyFigures | None
+
+
+class DecisionRecord(Message, frozen=True):
+    """One decision and what became of it.
+
+    `plan` is [[acceleration m/s², curvature 1/m], …], one row a waypoint from `observed_utc_ns` on.
+    `ticks` counts the ticks that executed it; `applied_*` is what the gate let through at the first of them.
+    `energy_j` is module power integrated over the period that this decision drove.
+    """
+
+    sequence: int
+    release_digest: str
+    observed_utc_ns: int
+    latency_ns: int
+    visual_ns: int
+    reason_ns: int
+    action_ns: int
+    tokens: int
+    reasoning: str
+    plan: tuple[tuple[float, float], ...]
+    flow_steps: int
+    seed: int
+    ticks: int
+    first_tick_utc_ns: int
+    applied_acceleration_mps2: float
+    applied_curvature_per_m: float
+    interventions: int
+    energy_j: float
+
+
+class EventRecord(Message, frozen=True):
+    """Something that happened once: `kind` is stable, `detail` is for people."""
+
+    utc_ns: int
+    kind: str
+    release_digest: str = ""
+    detail: str = ""
+
+
+class TelemetryBatch(Message, frozen=True):
+    """A piece of the spool; (device, boot, sequence) names it, and the server takes each once."""
+
+    boot: str
+    sequence: int
+    utc_ns: int
+    decisions: tuple[DecisionRecord, ...] = ()
+    events: tuple[EventRecord, ...] = ()
+    loop: LoopFigures | None = None
+    power: PowerFigures | None = None
+    decisions_lost: int = 0
+    """Decisions that were dropped before the spool had them, since boot."""
+
+
+class BatchAck(Message, frozen=True):
+    """The server has this batch in its store."""
+
+    boot: str
+    sequence: int
+
+
+class ReleaseOffer(Message, frozen=True):
+    """A hint: the Director assigned this release. Untrusted; the device asks the repositories itself."""
+
+    release_digest: str
+    note: str = ""
+
+
+class Repository(StrEnum):
+    """The two TUF repositories."""
+
+    IMAGE = "image"
+    DIRECTOR = "director"
+
+
+class MetadataRequest(Message, frozen=True, tag="metadata"):
+    """One metadata file by its name in the repository, for example `2.root.json` or `timestamp.json`."""
+
+    repository: Repository
+    name: str
+
+
+class TargetRequest(Message, frozen=True, tag="target"):
+    """One small TUF target of the Image repository by its path, for example `policy/<sha256>.builders.json`."""
+
+    path: str
+
+
+class RangeRequest(Message, frozen=True, tag="range"):
+    """`length_bytes` of the content named `digest`, from `offset_bytes` on."""
+
+    digest: str
+    offset_bytes: int
+    length_bytes: int
+
+
+class ContentRequest(Message, frozen=True):
+    """Asks the depot; the answer comes on `reply/<id>` as raw bytes or on `refusal/<id>`."""
+
+    id: str
+    ask: MetadataRequest | TargetRequest | RangeRequest
+
+
+class RefusalCode(StrEnum):
+    """Why the depot has no bytes."""
+
+    UNKNOWN = "unknown"
+    """No such object: TUF reads this as the end of the root chain."""
+    MALFORMED = "malformed"
+    BUSY = "busy"
+    FAILED = "failed"
+
+
+class Refusal(Message, frozen=True):
+    """On `refusal/<id>`."""
+
+    code: RefusalCode
+    detail: str = ""
+
+
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message) -> bytes:
+    """`message` as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode(data: bytes | bytearray | memoryview, kind: type[M], max_bytes: int = MAX_CONTROL_BYTES) -> M:
+    """`data` as a message of `kind`.
+
+    Raises:
+        MalformedMessageError: longer than `max_bytes`, not JSON, a field unknown, missing or of another type.
+    """
+    if len(data) > max_bytes:
+        raise MalformedMessageError(f"{kind.__name__} of {len(data)} bytes; at most {max_bytes} are read")
+    try:
+        return msgspec.json.decode(data, type=kind, strict=True)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedMessageError(f"{kind.__name__}: {error}") from error
