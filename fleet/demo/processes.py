@@ -1,0 +1,158 @@
+"""The demo's child processes: started with a log each, stopped by their process id.
+
+Owns: starting, watching and stopping. Must not know: what the processes are for.
+"""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import NotNowError, RoskvaError
+
+STOP_S = 8.0
+_LOOPBACK = "127.0.0.1"
+
+
+class ChildDiedError(RoskvaError):
+    """A process of the demo ended before it was told to; its log says why."""
+
+    code = "child-died"
+
+
+@dataclass(slots=True)
+class Child:
+    """One running process."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def tail(self, lines: int = 12) -> str:
+        """The end of its log."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Processes:
+    """All children; a context manager that stops them, last started first."""
+
+    def __init__(self, logs: Path) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self._logs = logs
+        self._children: dict[str, Child] = {}
+
+    def start(self, name: str, argv: list[str]) -> Child:
+        """Start `argv` as `name`, its output going to a log of that name."""
+        log = self._logs / f"{name}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        self._children[name] = Child(name, process, log)
+        return self._children[name]
+
+    def check(self) -> None:
+        """Raise `ChildDiedError`, with the end of its log, where a child has ended."""
+        for child in self._children.values():
+            if child.process.poll() is not None:
+                raise ChildDiedError(
+                    f"{child.name} ended with {child.process.returncode}; its log ends:\n{child.tail()}"
+                )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one child and forget it."""
+        child = self._children.pop(name)
+        child.process.kill()
+        child.process.wait()
+
+    def stop(self, name: str) -> int:
+        """SIGTERM one child, wait, and return its exit status."""
+        child = self._children.pop(name)
+        child.process.send_signal(signal.SIGTERM)
+        return _wait(child, time.monotonic() + STOP_S)
+
+    def stop_all(self) -> dict[str, int]:
+        """SIGTERM all, wait for all, SIGKILL what is left; exit statuses by name."""
+        children = list(reversed(self._children.values()))
+        self._children.clear()
+        for child in children:
+            if child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_S
+        return {child.name: _wait(child, deadline_s) for child in children}
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_all()
+
+
+def _wait(child: Child, deadline_s: float) -> int:
+    try:
+        return child.process.wait(max(0.1, deadline_s - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        child.process.kill()
+        return child.process.wait()
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_port(port: int, processes: Processes, timeout_s: float = 20.0) -> None:
+    """Return once something listens on `port`. Raises `NotNowError` at the deadline."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        processes.check()
+        try:
+            with socket.create_connection((_LOOPBACK, port), timeout=0.5):
+                return
+        except OSError:
+            pause(0.05)
+    raise NotNowError(f"nothing listens on port {port} after {timeout_s:.0f} s")
+
+
+def pause(seconds: float) -> None:
+    """Let the other processes work; the demo is a spectator and polls."""
+    time.sleep(seconds)
+
+
+def program(name: str) -> str:
+    """The path of one of Roskva's own commands, as installed beside this interpreter."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise NotNowError(f"{name} is not installed: run pip install 'roskva[agent,fleet]'")
+    return found
+
+
+def mosquitto() -> str | None:
+    """Mosquitto's path where it is installed; Debian keeps it out of an ordinary user's PATH."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+def start_broker(processes: Processes, state: Path, port: int) -> str:
+    """Start Mosquitto where it is installed, else the embedded broker; returns which."""
+    if (path := mosquitto()) is None:
+        processes.start("broker", [program("roskva-fleet"), "broker", "--port", str(port)])
+        await_port(port, processes)
+        return "embedded (amqtt)"
+    state.mkdir(parents=True, exist_ok=True)
+    configuration = state / "mosquitto.conf"
+    configuration.write_text(
+        f"listener {port} {_LOOPBACK}\nallow_anonymous true\nset_tcp_nodelay true\n"
+        "max_packet_size 2000000\nmax_inflight_messages 64\nmax_queued_messages 1000\npersistence false\n"
+    )
+    processes.start("broker", [path, "-c", str(configuration)])
+    await_port(port, processes)
+    return "Mosquitto"
