@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from models.errors import NotNowError, RoskvaError
 
@@ -86,7 +87,7 @@ class Processes:
         deadline_s = time.monotonic() + STOP_S
         return {child.name: _wait(child, deadline_s) for child in children}
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
