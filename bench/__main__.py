@@ -1,0 +1,58 @@
+"""`python -m bench` lists the benches; `python -m bench NAME --json` runs one.
+
+Owns: the list. Must not know: what they measure.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from models.errors import RoskvaError
+
+BENCHES = {
+    "journey": "offer to live, ticks, decisions and their traces over a 60 s drive with a change of release",
+}
+"""Name → what it measures; each is a module here with `run(arguments) -> dict`, plain numbers by name."""
+
+
+def main() -> int:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=sorted(BENCHES), help="the bench to run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    arguments, rest = parser.parse_known_args()
+    if arguments.name is None:
+        return _list()
+    try:
+        figures = importlib.import_module(f"bench.{arguments.name}").run(rest)
+    except RoskvaError as error:
+        sys.stderr.write(f"bench: error [{error.code}]: {error}\n")
+        return error.exit_code
+    if arguments.json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+    else:
+        _show(arguments.name, figures)
+    return 0
+
+
+def _list() -> int:
+    table = Table("bench", "measures")
+    for name, what in BENCHES.items():
+        table.add_row(name, what)
+    Console().print(table)
+    return 0
+
+
+def _show(name: str, figures: dict[str, object]) -> None:
+    table = Table("figure", "value", title=name)
+    for figure, value in figures.items():
+        table.add_row(figure, str(value))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
