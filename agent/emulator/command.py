@@ -1,0 +1,99 @@
+"""`roskva-agent emulate`: a Thor made of files and the world it drives in, as one process.
+
+Owns: wiring, pacing and the end of that process. Must not know: the agent's processes, which meet it only at
+boards and at files below the root. What it reports is emulated.
+"""
+
+import logging
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.config import CONFIG_PATH, PathsSection, load_config
+from agent.emulator.load import LoadMeter
+from agent.emulator.plant import STEP_S, Plant
+from agent.emulator.profile import ProfileName, profile_named
+from agent.emulator.thor import EmulatedThor
+from agent.emulator.tree import create_tree, reboot
+
+_LOG = logging.getLogger("roskva.emulate")
+_STEP_NS = round(STEP_S * 1e9)
+_PHYSICS_STEPS = 5
+"""Sysfs moves at 20 Hz."""
+_REFEREE_STEPS = 100
+_FORGIVE_NS = 200_000_000
+"""Lateness up to this is caught up in quick steps; beyond it the world pauses instead of racing."""
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(slots=True)
+class _Stop:
+    """Set by a signal, read once a step."""
+
+    asked: bool = False
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+
+
+@app.command()
+def emulate(
+    root: Annotated[Path, typer.Option(help="Root directory of the emulated device.")],
+    seed: Annotated[int, typer.Option(help="World, idle power and hwmon numbers follow from it.")] = 1,
+    profile: Annotated[ProfileName, typer.Option(help="Release of Jetson Linux.")] = ProfileName.R39,
+    create_only: Annotated[bool, typer.Option("--create-only", help="Make the tree and end.")] = False,
+    boot: Annotated[bool, typer.Option("--reboot", help="Boot first: new boot id, pending mode.")] = False,
+) -> None:
+    """Emulate a Thor T5000 and a vehicle below ROOT until SIGTERM or SIGINT."""
+    root = root.resolve()
+    created = create_tree(root, profile_named(profile), seed)
+    if boot and not created:
+        reboot(root, profile_named(profile), seed)
+    if create_only:
+        return
+    stop = _Stop()
+    signal.signal(signal.SIGTERM, stop.ask)
+    signal.signal(signal.SIGINT, stop.ask)
+    _run(root, seed, stop)
+
+
+def _run(root: Path, seed: int, stop: _Stop) -> None:
+    from models.reference.contract import reference_plant  # the world is numpy-heavy: only where it is driven
+    from models.reference.world.drive import World
+
+    run = root / _paths(root).run
+    plant = Plant(World(seed), reference_plant(), run)
+    thor, meter = EmulatedThor(root, seed), LoadMeter(run)
+    physics_s = _PHYSICS_STEPS * STEP_S
+    deadline_ns, steps = time.monotonic_ns(), 0
+    _LOG.info("emulating below %s", root)
+    while not stop.asked:
+        plant.step(deadline_ns)
+        if steps % _PHYSICS_STEPS == 0:
+            thor.advance(meter.measure(physics_s), physics_s)
+        if steps % _REFEREE_STEPS == 0:
+            plant.write_referee()
+        steps += 1
+        deadline_ns = _await_next(deadline_ns)
+    plant.write_referee()
+    plant.close()
+
+
+def _paths(root: Path) -> PathsSection:
+    return load_config(root).paths if (root / CONFIG_PATH).exists() else PathsSection()
+
+
+def _await_next(deadline_ns: int) -> int:
+    """Wait for the deadline after `deadline_ns` and return it; late by too much, start over from now."""
+    following = deadline_ns + _STEP_NS
+    wait_ns = following - time.monotonic_ns()
+    if wait_ns > 0:
+        time.sleep(wait_ns / 1e9)
+    elif wait_ns < -_FORGIVE_NS:
+        return time.monotonic_ns()
+    return following

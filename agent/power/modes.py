@@ -1,0 +1,71 @@
+"""Power modes as `nvpmodel.conf` describes them.
+
+Owns: reading that file and what a mode caps. A mode caps clocks and gates power; it enforces no budget in watts.
+Must not know: how a mode is set, and that changing one may need a reboot now.
+"""
+
+import re
+from dataclasses import dataclass
+
+from agent.errors import SensorError
+
+_MODEL = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
+_DEFAULT = re.compile(r"<\s*PM_CONFIG\s+DEFAULT=(\d+)\s*>")
+NO_CAP = -1
+
+
+@dataclass(frozen=True, slots=True)
+class PowerMode:
+    """One mode: `gpu_max_hz` is -1 for no cap; a mode of another `gpu_mask` than the running one needs a reboot."""
+
+    number: int
+    name: str
+    gpu_max_hz: int = NO_CAP
+    gpu_mask: int = 0
+    cpu_max_khz: int = NO_CAP
+    cpus_online: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PowerModes:
+    """All modes of a device and the number of the one it boots into."""
+
+    modes: tuple[PowerMode, ...]
+    default: int
+
+    def numbered(self, number: int) -> PowerMode:
+        """The mode of that number; raises `SensorError` where there is none."""
+        for mode in self.modes:
+            if mode.number == number:
+                return mode
+        raise SensorError(f"nvpmodel.conf has no power mode {number}")
+
+
+def modes_from_text(text: str) -> PowerModes:
+    """Parse `nvpmodel.conf`; lines that are not understood are skipped, as the vendor adds some with each release.
+
+    Raises `SensorError` where the file has no mode at all.
+    """
+    modes: list[PowerMode] = []
+    default = 0
+    for section in re.split(r"^(?=<)", text, flags=re.MULTILINE):
+        if found := _MODEL.match(section):
+            modes.append(_mode_from(int(found[1]), found[2], section))
+        elif found := _DEFAULT.match(section):
+            default = int(found[1])
+    if not modes:
+        raise SensorError("nvpmodel.conf names no power mode")
+    return PowerModes(tuple(modes), default)
+
+
+def _mode_from(number: int, name: str, section: str) -> PowerMode:
+    rows = [line.split() for line in section.splitlines()]
+    values = {(row[0], row[1]): row[2] for row in rows if len(row) == 3}
+    return PowerMode(
+        number,
+        name,
+        gpu_max_hz=int(values.get(("GPU", "MAX_FREQ"), NO_CAP)),
+        gpu_mask=int(values.get(("GPU_POWER_GATING", "GPU_PG_MASK"), 0)),
+        cpu_max_khz=int(values.get(("CPU", "MAX_FREQ"), NO_CAP)),
+        cpus_online=sum(value == "1" for key, value in values.items() if key[0] == "CPU_ONLINE"),
+    )
