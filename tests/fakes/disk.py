@@ -2,8 +2,8 @@
 
 `cut_after(n)` lets n changing operations happen and then cuts the power: the next one raises `PowerCutError`,
 and so do all others until `reboot()`. What survives a reboot is what was synced, and, of what was not,
-nothing (`seed=None`) or a random part: a prefix of the directory changes (journals keep their order), and any
-4 KiB pages of the file contents (nothing orders those).
+nothing (`seed=None`) or a random part: of each directory's changes a prefix (nothing orders two directories),
+and any 4 KiB pages of the file contents (nothing orders those either).
 """
 
 import random
@@ -72,9 +72,8 @@ class FakeDisk:
     def reboot(self, seed: int | None = None) -> None:
         """The power is back; what was not synced is lost (all of it, or a part drawn from `seed`)."""
         draw = random.Random(seed)
-        kept = draw.randint(0, len(self._pending)) if seed is not None else 0
-        for _, change in self._pending[:kept]:
-            change(self._durable)
+        if seed is not None:
+            self._keep_a_part(draw)
         alive = dict(self._durable.files)
         for file in alive.values():
             file.data = bytearray(_torn(file, draw) if seed is not None else file.durable)
@@ -165,6 +164,14 @@ class FakeDisk:
         return self._capacity_bytes - sum(len(file.data) for file in self._names.files.values())
 
     # Inside.
+
+    def _keep_a_part(self, draw: random.Random) -> None:
+        cut: set[str] = set()
+        for parents, change in self._pending:
+            if parents & cut or draw.random() < 0.2:
+                cut |= parents  # nothing later in these directories survives either
+            else:
+                change(self._durable)
 
     def _turn(self) -> None:
         if self._left is not None:
