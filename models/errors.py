@@ -84,6 +84,12 @@ class DigestMismatchError(VerificationError):
     code = "digest-mismatch"
 
 
+class DirectoryMismatchError(VerificationError):
+    """A directory holds something else than the named regular files: a link, a device, one too many, one missing."""
+
+    code = "directory-mismatch"
+
+
 class ModelSignatureError(VerificationError):
     """The OpenSSF Model Signing bundle is malformed, signed by another key, or signs other files."""
 
