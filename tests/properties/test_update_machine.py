@@ -1,0 +1,125 @@
+"""The update machine under every sequence of events: what it must never do, whatever happens when."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.update.machine import Do, On, events_of, step
+from models.wire.messages import UpdatePhase as At
+
+
+@dataclass
+class Device:
+    """What effects do to a device, without any of the machinery: only what is durable and what is true."""
+
+    live: str = "old"
+    fallback: str = ""
+    free: str = ""
+    trial: bool = False
+    verified: set[str] = field(default_factory=lambda: {"old"})
+    quarantined: set[str] = field(default_factory=set)
+    phase: At = At.IDLE
+    names: int = 0
+    floor: str = "old"
+
+    def take(self, event: On) -> None:
+        if event is On.FETCHED and self.phase is At.FETCHING:
+            self.names += 1
+            self.free = f"new{self.names}"
+        if event is On.VERIFIED and self.phase is At.VERIFYING:
+            self.verified.add(self.free)
+        row = step(self.phase, event)
+        self.phase = row.next
+        for effect in row.effects:
+            self.perform(effect)
+
+    def perform(self, effect: Do) -> None:
+        if effect is Do.FLIP:
+            assert self.free in self.verified, "switched to something not verified"
+            assert not self.trial, "switched in a trial: the way back would be lost"
+            self.live, self.fallback, self.free, self.trial = self.free, self.live, "", True
+        elif effect is Do.COMMIT:
+            assert self.trial
+            self.trial = False
+        elif effect is Do.RAISE_FLOORS:
+            assert not self.trial, "floors raised before the trial was passed"
+            self.floor = self.live
+        elif effect is Do.POINT_BACK:
+            assert self.trial
+            self.quarantined.add(self.live)
+            self.live, self.fallback, self.free, self.trial = self.fallback, "", self.live, False
+        elif effect is Do.DISCARD:
+            self.free = ""
+        elif effect is Do.RECONCILE and self.trial:
+            self.take(On.TRIAL_FOUND)
+
+
+sequences = st.lists(st.sampled_from(sorted(On, key=lambda event: event.name)), max_size=60)
+
+
+@given(sequences)
+def test_only_verified_releases_ever_become_live(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        device.take(event)
+        assert device.live in device.verified
+        assert device.live not in device.quarantined
+
+
+@given(sequences)
+def test_a_phase_outside_the_trial_never_leaves_a_trial_open(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        device.take(event)
+        assert device.trial == (device.phase in (At.SWITCHING, At.TRIAL))
+
+
+@given(sequences)
+def test_every_refusal_ends_idle_with_the_old_release_live(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        before = device.live
+        refused = event is On.REFUSED and event in events_of(device.phase)
+        device.take(event)
+        if refused:
+            assert (device.phase, device.live) == (At.IDLE, before)
+
+
+@given(sequences)
+def test_the_floor_rises_only_with_a_passed_trial(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        floor, phase = device.floor, device.phase
+        device.take(event)
+        assert device.floor == floor or (phase is At.TRIAL and event is On.PASSED)
+
+
+@given(sequences)
+def test_a_restart_in_any_phase_ends_in_the_trial_that_was_open_or_idle(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        device.take(event)
+    live, trial = device.live, device.trial
+    device.take(On.RESTARTED)
+    assert device.live == live
+    assert device.phase is (At.SWITCHING if trial else At.IDLE)
+
+
+@pytest.mark.parametrize("phase", At)
+def test_every_phase_but_idle_has_a_way_out_and_takes_a_restart(phase: At) -> None:
+    assert On.RESTARTED in events_of(phase)
+    assert any(step(phase, event).next is not phase for event in events_of(phase) - {On.RESTARTED})
+
+
+@pytest.mark.parametrize("phase", [At.ADMITTING, At.FETCHING, At.VERIFYING, At.WARMING])
+def test_refusal_and_bad_times_are_reported_in_every_phase_before_the_switch(phase: At) -> None:
+    for event in (On.REFUSED, On.NOT_NOW):
+        assert step(phase, event).effects[-1] is Do.REPORT
+
+
+@given(st.sampled_from(sorted(At)), st.sampled_from(sorted(On, key=lambda event: event.name)))
+def test_an_event_out_of_place_changes_nothing(phase: At, event: On) -> None:
+    if event not in events_of(phase):
+        assert (step(phase, event).next, step(phase, event).effects) == (phase, ())
