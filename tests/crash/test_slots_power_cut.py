@@ -161,17 +161,46 @@ def test_chunks_called_durable_are_not_fetched_again() -> None:
             assert promised <= SlotStore(disk).stage(NEW, staged_files(NEW)).durable
 
 
-def test_a_second_cut_while_a_discarded_slot_is_filled_again_breaks_nothing() -> None:
+def device_half_filled() -> FakeDisk:
+    """OLD is live, NEW is half there, and that half is durable."""
+    disk = device_with_old()
+    staging = SlotStore(disk).stage(NEW, staged_files(NEW))
     contents = list(content_of(NEW).values())
-    for n, disk in cuts(device_with_staged, lambda disk: SlotStore(disk).discard_free()):
-        disk.cut_after(n)
-        with suppress(PowerCutError):
-            stage(disk, NEW)
-        disk.reboot(n)
+    for file, chunk in ((0, 0), (0, 3), (1, 1)):
+        at = chunk * CHUNK
+        staging.write(file, chunk, at, contents[file][at : at + CHUNK])
+    staging.make_durable()
+    return disk
+
+
+def test_what_was_durable_before_one_cut_is_still_there_after_the_next() -> None:
+    for _, disk in cuts(device_half_filled, lambda disk: stage(disk, NEW)):
+        assert SlotStore(disk).stage(NEW, staged_files(NEW)).durable >= {(0, 0), (0, 3), (1, 1)}
+
+
+def device_half_discarded() -> FakeDisk:
+    disk = device_with_staged()
+    disk.cut_after(3)
+    with suppress(PowerCutError):
+        SlotStore(disk).discard_free()
+    disk.reboot(7)
+    return disk
+
+
+@pytest.mark.parametrize("prepare", [device_half_filled, device_half_discarded])
+def test_a_second_cut_while_a_slot_is_filled_again_breaks_nothing(prepare: Callable[[], FakeDisk]) -> None:
+    contents = list(content_of(NEW).values())
+    for _, disk in cuts(prepare, lambda disk: stage(disk, NEW)):
         staging = SlotStore(disk).stage(NEW, staged_files(NEW))
         for file, chunk in staging.durable:
             at = chunk * CHUNK
             assert disk.read_range(staging.name_of(file), at, CHUNK) == contents[file][at : at + CHUNK]
+
+
+def test_what_a_cut_left_of_a_pointer_does_not_end_up_in_the_next_one() -> None:
+    for _, disk in cuts(device_with_staged, lambda disk: SlotStore(disk).flip(StagedSlot(Slot.B, NEW))):
+        pointer = SlotStore(disk).commit()
+        assert read_pointer(disk) == pointer
 
 
 def test_a_durable_promise_is_not_lost() -> None:
