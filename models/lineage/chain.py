@@ -121,22 +121,19 @@ def inspect_chain(
 ) -> tuple[ClaimVerdict, ...]:
     """A verdict on every claim in `lines`, in their order, then on the file where it fails as a whole.
 
-    Never raises for what `lines` says. Where a claim cannot be read, the links that it might have held are not
-    counted against the others, so that the broken one stands out.
+    Never raises for what `lines` says. Links between claims are judged only where every signature holds: a
+    broken claim breaks links of others too, and those others would hide it.
     """
     try:
         found = _lines_of(lines)
     except ClaimError as error:
         return (ClaimVerdict(0, None, "", str(error)),)
     verdicts = [_signature_verdict(index, line, policy) for index, line in enumerate(found, 1)]
-    claims = [verdict.claim for verdict in verdicts if verdict.claim is not None]
+    claims = [verdict.claim for verdict in verdicts if verdict.claim is not None and verdict.verified]
     if len(claims) < len(verdicts):
         return tuple(verdicts)
     reasons = _Links(claims, leaf).reasons()
-    verdicts = [
-        verdict if verdict.reason else replace(verdict, reason=reason)
-        for verdict, reason in zip(verdicts, reasons, strict=True)
-    ]
+    verdicts = [replace(verdict, reason=reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
     whole = _leaf_reason(claims, leaf, leaf_step)
     return (*verdicts, ClaimVerdict(0, None, "", whole)) if whole else tuple(verdicts)
 

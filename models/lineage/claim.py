@@ -10,7 +10,7 @@ The received bytes are verified, then those bytes are parsed; nothing is encoded
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,10 +21,7 @@ from models.lineage.envelope import Sealed, check_signature, seal, strict_json, 
 from models.lineage.facts import Count, Facts, Text
 from models.trust.policy import Builder, TrustPolicy
 
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "https://roskva.dev/build/{step}/v1"
-BUILDER_ID = "https://roskva.dev/builder/{name}"
+BUILDER_ID = "https://roskva.dev/builder/"
 MAX_PARENTS = 1024
 _GIT = "git+"
 
@@ -106,15 +103,6 @@ class EvaluateParameters(_Parameters, frozen=True):
 Parameters = (
     TrainingParameters | ConvertParameters | QuantiseParameters | BundleParameters | EvaluateParameters
 )
-
-_PARAMETERS: dict[Step, type[Parameters]] = {
-    Step.PRETRAIN: TrainingParameters,
-    Step.FINETUNE: TrainingParameters,
-    Step.CONVERT: ConvertParameters,
-    Step.QUANTISE: QuantiseParameters,
-    Step.BUNDLE: BundleParameters,
-    Step.EVALUATE: EvaluateParameters,
-}
 
 
 @dataclass(frozen=True)
@@ -200,11 +188,48 @@ class _Dependency(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     annotations: _Title | None = None
 
 
-class _BuildDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    build_type: Text
-    external_parameters: msgspec.Raw
+class _Definition(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", tag_field="buildType"
+):
+    """SLSA's buildDefinition; which of the classes below it is, its `buildType` says."""
+
     internal_parameters: Facts
     resolved_dependencies: Annotated[tuple[_Dependency, ...], msgspec.Meta(max_length=MAX_PARENTS)]
+
+
+class _Pretrain(_Definition, frozen=True, tag="https://roskva.dev/build/pretrain/v1"):
+    external_parameters: TrainingParameters
+
+
+class _Finetune(_Definition, frozen=True, tag="https://roskva.dev/build/finetune/v1"):
+    external_parameters: TrainingParameters
+
+
+class _Convert(_Definition, frozen=True, tag="https://roskva.dev/build/convert/v1"):
+    external_parameters: ConvertParameters
+
+
+class _Quantise(_Definition, frozen=True, tag="https://roskva.dev/build/quantise/v1"):
+    external_parameters: QuantiseParameters
+
+
+class _Bundle(_Definition, frozen=True, tag="https://roskva.dev/build/bundle/v1"):
+    external_parameters: BundleParameters
+
+
+class _Evaluate(_Definition, frozen=True, tag="https://roskva.dev/build/evaluate/v1"):
+    external_parameters: EvaluateParameters
+
+
+_AnyDefinition = _Pretrain | _Finetune | _Convert | _Quantise | _Bundle | _Evaluate
+_STEPS: dict[type[_AnyDefinition], Step] = {
+    _Pretrain: Step.PRETRAIN,
+    _Finetune: Step.FINETUNE,
+    _Convert: Step.CONVERT,
+    _Quantise: Step.QUANTISE,
+    _Bundle: Step.BUNDLE,
+    _Evaluate: Step.EVALUATE,
+}
 
 
 class _Builder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,14 +248,14 @@ class _RunDetails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    build_definition: _BuildDefinition
+    build_definition: _AnyDefinition
     run_details: _RunDetails
 
 
-class _Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    type_: str = msgspec.field(name="_type")
+class _Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    type_: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(name="_type")
     subject: Annotated[tuple[_Subject, ...], msgspec.Meta(min_length=1, max_length=1)]
-    predicate_type: str
+    predicate_type: Literal["https://slsa.dev/provenance/v1"]
     predicate: _Provenance
 
 
@@ -281,16 +306,20 @@ def _builder_of(sealed: Sealed, policy: TrustPolicy) -> Builder:
 
 
 def _statement_of(claim: Claim, builder: str) -> _Statement:
-    definition = _BuildDefinition(
-        build_type=BUILD_TYPE.format(step=claim.step.value),
-        external_parameters=msgspec.Raw(msgspec.json.encode(claim.parameters, order="sorted")),
-        internal_parameters=claim.internal,
-        resolved_dependencies=tuple(_dependencies_of(claim)),
-    )
     metadata = _RunMetadata(claim.invocation, claim.started_utc, claim.finished_utc)
-    details = _RunDetails(_Builder(BUILDER_ID.format(name=builder)), metadata)
+    details = _RunDetails(_Builder(BUILDER_ID + builder), metadata)
     subject = _Subject(claim.subject_name, _ContentDigest(hex_of(claim.subject_digest)))
-    return _Statement(STATEMENT_TYPE, (subject,), PREDICATE_TYPE, _Provenance(definition, details))
+    return _Statement(
+        type_="https://in-toto.io/Statement/v1",
+        subject=(subject,),
+        predicate_type="https://slsa.dev/provenance/v1",
+        predicate=_Provenance(_definition_of(claim), details),
+    )
+
+
+def _definition_of(claim: Claim) -> _AnyDefinition:
+    kind = next(kind for kind, step in _STEPS.items() if step is claim.step)
+    return kind(claim.internal, tuple(_dependencies_of(claim)), claim.parameters)  # type: ignore[arg-type] # read back
 
 
 def _dependencies_of(claim: Claim) -> list[_Dependency]:
@@ -311,19 +340,15 @@ def _dependencies_of(claim: Claim) -> list[_Dependency]:
 def _claim_of(payload: bytes) -> tuple[Claim, str]:
     """The claim in a statement's bytes, and the builder it names."""
     statement = strict_json(payload, _Statement, "the statement")
-    if statement.type_ != STATEMENT_TYPE or statement.predicate_type != PREDICATE_TYPE:
-        raise ClaimError(f"not SLSA provenance v1: {statement.predicate_type[:80]!r}")
     definition, details = statement.predicate.build_definition, statement.predicate.run_details
-    step = _step_of(definition.build_type)
     [subject] = statement.subject
     parents, code = _parents_of(definition.resolved_dependencies)
-    parameters = strict_json(bytes(definition.external_parameters), _PARAMETERS[step], "externalParameters")
     claim = Claim(
-        step=step,
+        step=_STEPS[type(definition)],
         subject_digest=_digest(subject.digest.sha256),
         subject_name=subject.name,
         parents=parents,
-        parameters=parameters,
+        parameters=definition.external_parameters,
         started_utc=details.metadata.started_on,
         finished_utc=details.metadata.finished_on,
         invocation=details.metadata.invocation_id,
@@ -364,15 +389,7 @@ def _digest(digits: str) -> Digest:
     return Digest("sha256:" + digits)
 
 
-def _step_of(build_type: str) -> Step:
-    for step in Step:
-        if build_type == BUILD_TYPE.format(step=step.value):
-            return step
-    raise ClaimError(f"unknown buildType {build_type[:80]!r}")
-
-
 def _name_of(builder_id: str) -> str:
-    prefix = BUILDER_ID.format(name="")
-    if not builder_id.startswith(prefix):
-        raise ClaimError(f"builder id {builder_id[:80]!r} does not start with {prefix}")
-    return builder_id.removeprefix(prefix)
+    if not builder_id.startswith(BUILDER_ID):
+        raise ClaimError(f"builder id {builder_id[:80]!r} does not start with {BUILDER_ID}")
+    return builder_id.removeprefix(BUILDER_ID)

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import msgspec
 
-Text = Annotated[str, msgspec.Meta(max_length=512, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
-"""One line of text: no control characters, so that a hostile claim cannot draw on a terminal."""
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)]
+_PLAIN = r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]*\Z"
+Text = Annotated[str, msgspec.Meta(max_length=512, pattern=_PLAIN)]
+"""One line of text: no control or direction characters, so that a claim cannot draw on a terminal."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Evidence(StrEnum):
