@@ -1,0 +1,104 @@
+"""The reference checkpoint's folder: `model.safetensors`, `config.json`, `training.json`, `README.md`.
+
+Owns: writing and reading it, NumPy only.
+Must not know: PyTorch, ONNX.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from models.contract import PolicyContract
+from models.reference.contract import reference_contract
+from models.reference.sizes import Sizes
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the weights are for, and their sizes."""
+
+    architecture: str
+    contract: PolicyContract
+    sizes: Sizes
+
+
+@dataclass
+class TrainingRecord:
+    """How a checkpoint came to be; seconds add up over resumed parts."""
+
+    seed: int
+    steps: int = 0
+    samples: int = 0
+    student_samples: int = 0
+    wall_seconds: float = 0.0
+    training_loss: float = 0.0
+    evaluation_plan_loss: float = 0.0
+    evaluation_word_loss: float = 0.0
+    acceleration_error_mps2: float = 0.0
+    curvature_error_per_m: float = 0.0
+    code_version: str = ""
+
+
+def write_checkpoint(folder: Path, weights: Weights, sizes: Sizes, record: TrainingRecord) -> None:
+    """Write all four files into `folder`, each by rename."""
+    record.code_version = code_version()
+    save_file(weights, folder / "model.safetensors.part", metadata={"format": "np"})
+    config = Config("roskva-reference", reference_contract(), sizes)
+    _write(folder / "config.json.part", msgspec.json.format(msgspec.json.encode(config), indent=2))
+    _write(folder / "training.json.part", msgspec.json.format(msgspec.json.encode(asdict(record)), indent=2))
+    parameters = sum(value.size for value in weights.values())
+    _write(folder / "README.md.part", _card(record, parameters).encode())
+    for name in ("model.safetensors", "config.json", "training.json", "README.md"):
+        (folder / f"{name}.part").replace(folder / name)
+
+
+def read_checkpoint(folder: Path) -> tuple[Config, Weights]:
+    """The configuration and the weights; raises `msgspec.ValidationError` or `OSError` where they are not right."""
+    config = msgspec.json.decode((folder / "config.json").read_bytes(), type=Config)
+    return config, load_file(folder / "model.safetensors")
+
+
+def code_version() -> str:
+    """sha256 over the sources that decide what training yields, in the order of their paths."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content + (b"" if content.endswith(b"\n") else b"\n"))
+
+
+def _card(record: TrainingRecord, parameters: int) -> str:
+    return f"""---
+license: apache-2.0
+library_name: roskva
+tags: [vision-language-action, autonomous-driving, toy]
+---
+# Roskva reference policy
+
+A miniature vision-language-action policy ({parameters:,} parameters, float32). It looks through two cameras of
+64 × 32 px, writes a sentence about what it sees, and plans 6.4 s of acceleration and curvature by flow matching.
+
+**For**: exercising everything around a policy (quantising, signing, shipping, real-time control, tracing) with
+one that truly drives. **Not for**: any road. It knows only the drawn world of `models.reference.world`.
+
+**Trained** by imitation of a privileged expert on {record.samples:,} samples made there, {record.student_samples:,}
+of them on drives of its own (DAgger), {record.steps:,} steps, {record.wall_seconds / 60:.0f} minutes on two shared
+CPU cores, seed {record.seed}. No outside data. Only the instruction "keep lane" is trained.
+
+**Held-out samples** (seeds apart, first second of the plan, mean absolute error): acceleration
+{record.acceleration_error_mps2:.3f} m/s², curvature {record.curvature_error_per_m:.5f} 1/m.
+Closed-loop figures: `python -m models.reference.evaluate`.
+
+**Weak points**: signals and cars stand on straights only; others' speed is not judged; words follow templates, and
+that they were said doesn't prove that they caused the plan.
+"""

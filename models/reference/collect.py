@@ -1,0 +1,145 @@
+"""Samples for training: many perturbed drives, labelled by the expert.
+
+Owns: driving worlds in step and cutting samples from them. The driver may be the expert with noise on its
+commands, or the policy under training (DAgger: its own mistakes, the expert's labels).
+Must not know: networks; a driver is a function from observations to plans.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.reference import expert
+from models.reference.contract import EOS, MAX_TOKENS, reference_contract
+from models.reference.world.drive import Situation, World
+from models.reference.world.observe import ObservationHistory
+from models.reference.world.road import Road
+from models.reference.world.scenario import LightColour, endless, perturbed
+
+Driver = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
+
+_STRIDE = 4
+_STEP_S = 0.1
+_COLOURS = (LightColour.RED, LightColour.YELLOW, LightColour.GREEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """n samples: frames uint8 (n, N, h, w, 3), ego_history (n, steps, 4), plan (n, H, 2) in SI units,
+    tokens int64 (n, MAX_TOKENS) padded with `<eos>`, their number (n,), and scene facts (n, 16)."""
+
+    frames: NDArray[np.uint8]
+    ego_history: NDArray[np.float32]
+    plan: NDArray[np.float32]
+    tokens: NDArray[np.int64]
+    token_count: NDArray[np.int64]
+    facts: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+
+def joined(parts: list[Samples]) -> Samples:
+    """All samples of `parts`, in order."""
+    return Samples(
+        *(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Samples))
+    )
+
+
+def collect(seed: int, worlds: int, seconds: float, driver: Driver | None = None) -> Samples:
+    """Drive `worlds` perturbed scenarios for `seconds`, a sample of each every 0.4 s.
+
+    Without a `driver` the expert drives. Commands carry wandering noise in either case. One drive in eight
+    starts somewhere on an endless circuit instead, unperturbed.
+    """
+    drives = [_Drive(seed * 100_003 + index) for index in range(worlds)]
+    parts = []
+    for step in range(round(seconds / _STEP_S)):
+        phase = step % _STRIDE
+        for drive in drives:
+            drive.observe(seeing=phase >= _STRIDE - 2)
+        if phase == _STRIDE - 1:
+            part = joined([drive.sample() for drive in drives])
+            parts.append(part)
+            plans = part.plan if driver is None else driver(part.frames, part.ego_history)
+            for drive, plan in zip(drives, plans, strict=True):
+                drive.plan, drive.planned_step = plan, step
+        for drive in drives:
+            drive.advance(step)
+    return joined(parts)
+
+
+class _Drive:
+    """One world with its history, the plan being driven, and the noise on its commands."""
+
+    def __init__(self, seed: int) -> None:
+        contract = reference_contract()
+        self._rng = np.random.default_rng([seed, 8])
+        if self._rng.random() < 0.125:
+            self._world = _somewhere(seed, self._rng)
+        else:
+            self._world = World(seed, perturbed(seed))
+        self._world.time_s = float(self._rng.uniform(0, 27))
+        self._history = ObservationHistory(contract.cameras, contract.ego_history)
+        self._cameras = [camera.name for camera in contract.cameras]
+        self._frames: dict[str, NDArray[np.uint8]] | None = None
+        self._noise = np.zeros(2)
+        self._noise_scale = float(self._rng.choice([0.0, 0.5, 1.0]))
+        self.plan = expert.plan(self._world.situation, self._world.road)
+        self.planned_step = 0
+
+    def observe(self, *, seeing: bool) -> None:
+        """Add this instant to the history; frames that no sample will show aren't rendered."""
+        if seeing or self._frames is None:
+            self._frames = self._world.render()
+        ego = self._world.ego
+        self._history.add(0, self._frames, (ego.x_m, ego.y_m, ego.yaw_rad, ego.speed_mps))
+
+    def sample(self) -> Samples:
+        """One sample at this instant."""
+        observation = self._history.observation(0, 0)
+        situation, road = self._world.situation, self._world.road
+        words = expert.reasoning(situation, road)[:MAX_TOKENS]
+        tokens = np.full(MAX_TOKENS, EOS, np.int64)
+        tokens[: len(words)] = words
+        return Samples(
+            np.concatenate([observation.frames[name] for name in self._cameras])[None],
+            observation.ego_history[None],
+            expert.plan(situation, road)[None],
+            tokens[None],
+            np.array([len(words)], np.int64),
+            _facts(situation, road)[None],
+        )
+
+    def advance(self, step: int) -> None:
+        """Drive on for one step."""
+        pull = 0.85 * self._noise
+        self._noise = pull + self._noise_scale * self._rng.normal(0, [0.5, 0.006])
+        acceleration, curvature = self.plan[step - self.planned_step] + self._noise
+        if self._world.ego.speed_mps < 0.1:
+            acceleration -= self._noise[0]
+        self._world.step(float(acceleration), float(curvature), _STEP_S)
+
+
+def _somewhere(seed: int, rng: np.random.Generator) -> World:
+    """An endless circuit, entered at a random place at its cruising pace."""
+    scenario = endless(seed)
+    start = {item: getattr(scenario, item) for item in ("road", "lights", "recurring")}
+    place = float(rng.uniform(0, scenario.road.length_m))
+    return World(seed, type(scenario)(**start, start_s_m=place, speed_mps=float(rng.uniform(5, 10))))
+
+
+def _facts(situation: Situation, road: Road) -> NDArray[np.float32]:
+    """What the visual tokens should show, each of order one."""
+    ahead = road.at(situation.s_m + np.array([3.0, 8.0, 15.0, 25.0, 40.0]))[3] * 30
+    gap = situation.light_gap_m
+    near = math.exp(-gap / 20)
+    lights = [near if situation.light is colour else 0.0 for colour in _COLOURS]
+    room = [min(gap, 60.0) / 20, min(situation.car_gap_m, 60.0) / 20, math.exp(-situation.car_gap_m / 20)]
+    must = [1.0 if situation.light in _COLOURS[:2] and gap < 60 else 0.0]
+    close = [min(gap, 8.0) / 4, min(situation.car_gap_m, 12.0) / 6]
+    pose = [situation.offset_m, situation.heading_error_rad * 5]
+    return np.array([*pose, *ahead, *lights, *room, *must, *close], np.float32)

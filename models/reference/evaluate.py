@@ -1,0 +1,212 @@
+"""How well a policy drives: closed loop over evaluation seeds, by class of scenario.
+
+Owns: the drive of one world by a `Policy` with a decision delay, the criteria of success, and their rates.
+Must not know: which runtime a policy runs in (only `main` does), or the device's own loop.
+
+A decision is taken every `period_s` on the observation of that instant and takes effect `delay_s` later; the
+plan is followed by absolute time, as on a device.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from models.digest import digest_of
+from models.reference.checkpoint import read_checkpoint
+from models.reference.export import export_graphs
+from models.reference.world.drive import World
+from models.reference.world.observe import ObservationHistory
+from models.reference.world.scenario import Scenario, lane_keeping, red_light, stopped_car
+from models.reference.world.vehicle import FRONT_M
+from models.runtime.onnx import OnnxPolicy
+from models.runtime.policy import Decision, Knobs, Policy
+from models.runtime.signature import GraphRole
+
+EVALUATION_SEED = 9_000_000
+_FRAME_S = 0.1
+_STANDING_MPS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a decision is taken and how late it comes, in seconds; both are multiples of 50 ms."""
+
+    period_s: float = 0.2
+    delay_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """What became of one drive; `stood` is whether it came to rest on the way."""
+
+    progress_m: float
+    worst_offset_m: float
+    collided: bool
+    off_road: bool
+    ran_red_light: bool
+    stood: bool
+    decision_ms: tuple[float, ...]
+    words: tuple[int, ...]
+
+    @property
+    def safe(self) -> bool:
+        """No referee's complaint."""
+        return not (self.collided or self.off_road or self.ran_red_light)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A class of scenario: how to make one, how long it lasts, and when it was driven well."""
+
+    name: str
+    scenario: Callable[[int], Scenario]
+    seconds: float
+    passed: Callable[[Scenario, Journey], bool]
+
+
+TRIALS = (
+    Trial("lane keeping", lane_keeping, 30.0, lambda _, it: it.safe and it.progress_m > 180),
+    Trial("red light", red_light, 26.0, lambda start, it: it.safe and it.stood and _passed_line(start, it)),
+    Trial(
+        "stopped car", stopped_car, 30.0, lambda start, it: it.safe and it.stood and _passed_car(start, it)
+    ),
+)
+
+
+def drive(world: World, policy: Policy, seconds: float, pace: Pace) -> Journey:
+    """Let `policy` drive `world` for `seconds`; a drive ends early at the referee's first complaint."""
+    driver = _Driver(policy, pace)
+    worst, stood = 0.0, False
+    for tick in range(round(seconds / 0.05)):
+        acceleration, curvature = driver.command(world, tick)
+        world.step(acceleration, curvature, 0.05)
+        worst = max(worst, abs(world.lane_offset_m))
+        stood |= world.ego.speed_mps < _STANDING_MPS and world.progress_m > 5
+        if world.collided or world.off_road or world.ran_red_light:
+            break
+    return Journey(
+        world.progress_m,
+        worst,
+        world.collided,
+        world.off_road,
+        world.ran_red_light,
+        stood,
+        tuple(driver.decision_ms),
+        tuple(driver.words),
+    )
+
+
+class _Driver:
+    """Observes at 10 Hz, decides at the pace, follows the plan that is due."""
+
+    def __init__(self, policy: Policy, pace: Pace) -> None:
+        contract = policy.contract
+        self._policy, self._contract = policy, contract
+        self._history = ObservationHistory(contract.cameras, contract.ego_history)
+        self._knobs = Knobs(contract.reasoning.max_tokens, contract.flow_steps)
+        self._period, self._delay = round(pace.period_s / 0.05), round(pace.delay_s / 0.05)
+        self._due: Decision | None = None
+        self._next: tuple[int, Decision] | None = None
+        self.decision_ms: list[float] = []
+        self.words: list[int] = []
+
+    def command(self, world: World, tick: int) -> tuple[float, float]:
+        """Acceleration and curvature for the 50 ms from `tick` on."""
+        if tick % round(_FRAME_S / 0.05) == 0:
+            ego = world.ego
+            pose = (ego.x_m, ego.y_m, ego.yaw_rad, ego.speed_mps)
+            self._history.add(tick * 50_000_000, world.render(), pose)
+        if tick % self._period == 0:
+            self._next = (tick + self._delay, self._decided(tick))
+        if self._next is not None and tick >= self._next[0]:
+            self._due = self._next[1]
+        if self._due is None:
+            return 0.0, world.vehicle.curvature_per_m
+        age_s = tick * 0.05 - self._due.observation_ns / 1e9
+        row = self._due.plan[min(int(age_s / self._contract.dt_s + 1e-6), len(self._due.plan) - 1)]
+        return float(row[0]), float(row[1])
+
+    def _decided(self, tick: int) -> Decision:
+        decision = self._policy.decide(self._history.observation(tick, 0), self._knobs, seed=tick)
+        latency = decision.latency
+        self.decision_ms.append((latency.visual_ns + latency.reason_ns + latency.action_ns) / 1e6)
+        self.words.append(len(decision.tokens))
+        return decision
+
+
+def evaluate(policy: Policy, trial: Trial, seeds: range, pace: Pace) -> list[tuple[int, bool, Journey]]:
+    """Drive one trial at every seed: (seed, passed, journey)."""
+    results = []
+    for seed in seeds:
+        scenario = trial.scenario(seed)
+        journey = drive(World(seed, scenario), policy, trial.seconds, pace)
+        results.append((seed, trial.passed(scenario, journey), journey))
+    return results
+
+
+def policy_of_checkpoint(checkpoint_dir: Path) -> OnnxPolicy:
+    """The float32 policy of a checkpoint, without a release around it: for evaluation only."""
+    config, _ = read_checkpoint(checkpoint_dir)
+    graphs = {
+        GraphRole(name): model.SerializeToString() for name, model in export_graphs(checkpoint_dir).items()
+    }
+    unreleased = digest_of((checkpoint_dir / "model.safetensors").read_bytes())
+    return OnnxPolicy(unreleased, config.contract, graphs, threads=1)
+
+
+def _passed_line(start: Scenario, journey: Journey) -> bool:
+    return journey.progress_m > start.lights[0].stop_s_m - start.start_s_m - FRONT_M
+
+
+def _passed_car(start: Scenario, journey: Journey) -> bool:
+    return journey.progress_m > start.cars[0].rear_s_m - start.start_s_m - FRONT_M
+
+
+def _table(rows: list[tuple[str, list[tuple[int, bool, Journey]]]]) -> Table:
+    table = Table(
+        "trial", "passed", "collided", "off road", "red light", "worst offset m", "decision ms p50/p99"
+    )
+    table.add_column("failed seeds")
+    for name, results in rows:
+        journeys = [journey for _, _, journey in results]
+        times = np.concatenate([journey.decision_ms for journey in journeys])
+        failed = [str(seed) for seed, passed, _ in results if not passed]
+        table.add_row(
+            name,
+            f"{len(results) - len(failed)}/{len(results)}",
+            str(sum(journey.collided for journey in journeys)),
+            str(sum(journey.off_road for journey in journeys)),
+            str(sum(journey.ran_red_light for journey in journeys)),
+            f"{max(journey.worst_offset_m for journey in journeys):.2f}",
+            f"{np.percentile(times, 50):.1f}/{np.percentile(times, 99):.1f}",
+            " ".join(failed[:8]),
+        )
+    return table
+
+
+def main() -> None:
+    """`python -m models.reference.evaluate --checkpoint DIR [--seeds 100] [--endless 5]`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=Path(__file__).parent / "checkpoint")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--endless", type=int, default=4, help="circuits to drive for five minutes each")
+    arguments = parser.parse_args()
+    policy, pace = policy_of_checkpoint(arguments.checkpoint), Pace()
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + arguments.seeds)
+    rows = [(trial.name, evaluate(policy, trial, seeds, pace)) for trial in TRIALS]
+    laps = []
+    for seed in range(EVALUATION_SEED, EVALUATION_SEED + arguments.endless):
+        journey = drive(World(seed), policy, 300.0, pace)
+        laps.append((seed, journey.safe and journey.progress_m > 1200, journey))
+    if laps:
+        rows.append(("endless, 5 min", laps))
+    Console().print(_table(rows))
+
+
+if __name__ == "__main__":
+    main()

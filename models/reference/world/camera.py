@@ -1,0 +1,241 @@
+"""The cameras: a cheap projection of the road and what stands on it.
+
+Owns: pixels. The ground is coloured by road coordinates with analytic coverage, so that a marking thinner than
+a pixel still moves the pixel's value; cars and signals are boxes, painted far to near.
+Must not know: how the scene came to be, or who looks at it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.reference.world.road import LANE_WIDTH_M, SHOULDER_M, Road
+
+Pixels = NDArray[np.float32]
+Colour = tuple[float, float, float]
+
+MOUNT_X_M = 1.7
+MOUNT_HEIGHT_M = 1.4
+_BEHIND_M, _AHEAD_M, _SPACING_M = 4.5, 97.0, 1.5
+_NEAREST_M = 0.8
+_FARTHEST_M = 110.0
+_GRASS: Colour = (88.0, 112.0, 62.0)
+_ASPHALT: Colour = (78.0, 78.0, 84.0)
+_PAINT: Colour = (236.0, 236.0, 228.0)
+_DARK: Colour = (24.0, 24.0, 28.0)
+_TAIL: Colour = (200.0, 24.0, 24.0)
+_LINE_HALF_M = 0.1
+_DASH_PERIOD_M, _DASH_M = 9.0, 4.5
+_STOP_LINE_HALF_M = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A forward pinhole camera of `fov_rad` horizontally, square pixels, level, at the mount."""
+
+    name: str
+    height_px: int
+    width_px: int
+    fov_rad: float
+
+    @property
+    def focal_px(self) -> float:
+        """Focal length in pixels."""
+        return self.width_px / 2 / math.tan(self.fov_rad / 2)
+
+
+CAMERAS = (
+    Camera("front_wide_120", 32, 64, math.radians(120)),
+    Camera("front_tele_30", 32, 64, math.radians(30)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An upright box in road coordinates: its rear face at `s_m`, its centre line at `d_m`, standing on `base_m`."""
+
+    s_m: float
+    d_m: float
+    length_m: float
+    width_m: float
+    base_m: float
+    height_m: float
+    colour: Colour
+    tail_lights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What there is to see besides the road."""
+
+    boxes: tuple[Box, ...]
+    stop_lines_s_m: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """Where the rig is: pose in the world, and its arc length on the road."""
+
+    x_m: float
+    y_m: float
+    yaw_rad: float
+    s_m: float
+
+
+class Renderer:
+    """Renders scenes on one road through a fixed set of cameras."""
+
+    def __init__(self, road: Road, cameras: tuple[Camera, ...] = CAMERAS) -> None:
+        self._road = road
+        self._cameras = cameras
+        self._offsets_s_m = np.arange(-_BEHIND_M, _AHEAD_M, _SPACING_M)
+        grounds = [_ground(camera) for camera in cameras]
+        self._rows = [ground.shape[0] for ground in grounds]
+        self._points = np.concatenate([ground.reshape(-1, 4) for ground in grounds]).astype(np.float32)
+        self._skies = [_sky(camera, ground.shape[0]) for camera, ground in zip(cameras, grounds, strict=True)]
+
+    def render(self, eye: Eye, scene: Scene) -> dict[str, NDArray[np.uint8]]:
+        """One uint8 (height_px, width_px, 3) RGB image a camera, at this instant."""
+        ground = self._ground_colours(eye, scene)
+        shapes = [
+            _corners(self._road, eye, box)
+            for box in sorted(scene.boxes, key=lambda box: -abs(box.s_m - eye.s_m))
+        ]
+        images: dict[str, NDArray[np.uint8]] = {}
+        start = 0
+        for camera, rows, sky in zip(self._cameras, self._rows, self._skies, strict=True):
+            count = rows * camera.width_px
+            image = np.concatenate([sky, ground[start : start + count].reshape(rows, camera.width_px, 3)])
+            start += count
+            for box, corners in shapes:
+                _paint_box(image, camera, box, corners)
+            images[camera.name] = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+        return images
+
+    def _ground_colours(self, eye: Eye, scene: Scene) -> Pixels:
+        """Colour of every ground pixel of all cameras, (pixels, 3)."""
+        s_m, d_m, foot_s, foot_d = self._road_coordinates(eye)
+        left = 1.5 * LANE_WIDTH_M + SHOULDER_M
+        right = -0.5 * LANE_WIDTH_M - SHOULDER_M
+        paved = _coverage(d_m - (left + right) / 2, (left - right) / 2, foot_d)
+        paint = _coverage(d_m + LANE_WIDTH_M / 2, _LINE_HALF_M, foot_d)
+        paint = np.maximum(paint, _coverage(d_m - 1.5 * LANE_WIDTH_M, _LINE_HALF_M, foot_d))
+        dashes = _coverage(d_m - LANE_WIDTH_M / 2, _LINE_HALF_M, foot_d)
+        paint = np.maximum(paint, dashes * _dash_coverage(s_m, foot_s))
+        for line in scene.stop_lines_s_m:
+            if -_BEHIND_M < line - eye.s_m < _AHEAD_M:
+                across = _coverage(d_m, LANE_WIDTH_M / 2, foot_d)
+                paint = np.maximum(paint, across * _coverage(s_m - line, _STOP_LINE_HALF_M, foot_s))
+        colours = _blended(np.array(_GRASS, np.float32), np.array(_ASPHALT, np.float32), paved)
+        return _blended(colours, np.array(_PAINT, np.float32), paint)
+
+    def _road_coordinates(self, eye: Eye) -> tuple[Pixels, Pixels, Pixels, Pixels]:
+        """s, d and a pixel's extent along and across the road, each (pixels,), from the nearest centreline point."""
+        x_m, y_m, yaw, curvature = self._road.at(eye.s_m + self._offsets_s_m)
+        cos, sin = math.cos(eye.yaw_rad), math.sin(eye.yaw_rad)
+        dx, dy = x_m - eye.x_m, y_m - eye.y_m
+        line = np.stack([dx * cos + dy * sin, dy * cos - dx * sin]).astype(np.float32)
+        score = self._points[:, :2] @ line - 0.5 * (line**2).sum(axis=0)
+        nearest = score.argmax(axis=1)
+        heading = (yaw - eye.yaw_rad).astype(np.float32)
+        tx, ty = np.cos(heading)[nearest], np.sin(heading)[nearest]
+        px, py = self._points[:, 0] - line[0][nearest], self._points[:, 1] - line[1][nearest]
+        along, across = px * tx + py * ty, py * tx - px * ty
+        bend = curvature.astype(np.float32)[nearest]
+        d_m = across - 0.5 * bend * np.minimum(along * along, _SPACING_M**2)
+        s_m = (eye.s_m + self._offsets_s_m).astype(np.float32)[nearest] + along
+        wide, deep = self._points[:, 2], self._points[:, 3]
+        tx, ty = np.abs(tx), np.abs(ty)
+        return s_m, d_m, ty * wide + tx * deep, tx * wide + ty * deep
+
+
+def _ground(camera: Camera) -> NDArray[np.float64]:
+    """(rows, width, 4) of the pixels below the horizon: x, y in the rig, and a pixel's width and depth on the ground."""
+    focal = camera.focal_px
+    down = np.arange(camera.height_px // 2, camera.height_px) + 0.5 - camera.height_px / 2
+    right = np.arange(camera.width_px) + 0.5 - camera.width_px / 2
+    depth = np.broadcast_to((MOUNT_HEIGHT_M * focal / down)[:, None], (len(down), len(right)))
+    y_m = -right[None, :] * depth / focal
+    deep = depth**2 / (focal * MOUNT_HEIGHT_M)
+    return np.stack([depth + MOUNT_X_M, y_m, depth / focal, np.minimum(deep, 60.0)], axis=-1)
+
+
+def _sky(camera: Camera, ground_rows: int) -> Pixels:
+    rows = camera.height_px - ground_rows
+    fade = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None]
+    sky = np.array([120, 160, 214], np.float32) * (1 - fade) + np.array([196, 208, 220], np.float32) * fade
+    return np.broadcast_to(sky, (rows, camera.width_px, 3))
+
+
+def _coverage(offset: Pixels, half: float, extent: Pixels) -> Pixels:
+    """How much of a pixel of `extent` at `offset` a strip of half-width `half` covers, 0 to 1."""
+    high = np.minimum(offset + extent / 2, half)
+    low = np.maximum(offset - extent / 2, -half)
+    return np.clip((high - low) / extent, 0, 1)
+
+
+def _dash_coverage(s_m: Pixels, extent: Pixels) -> Pixels:
+    """Dashes near by, their mean far away, where a pixel is longer than a period."""
+    phase: Pixels = np.mod(s_m, np.float32(_DASH_PERIOD_M)) - np.float32(_DASH_PERIOD_M / 2)
+    share = _DASH_M / _DASH_PERIOD_M
+    near = _coverage(phase, _DASH_M / 2, np.minimum(extent, _DASH_PERIOD_M))
+    return np.where(extent > _DASH_PERIOD_M / 2, share, near)
+
+
+def _blended(below: Pixels, above: Pixels, coverage: Pixels) -> Pixels:
+    return below + coverage[:, None] * (above - below)
+
+
+def _corners(road: Road, eye: Eye, box: Box) -> tuple[Box, NDArray[np.float64]]:
+    """A box and its eight corners (8, 3) relative to the camera mount: forward, left, up; rear face first."""
+    x_m, y_m, yaw, _ = road.point(box.s_m)
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    along = np.repeat([0.0, box.length_m], 4)
+    across = box.d_m + np.array([-0.5, 0.5, -0.5, 0.5] * 2) * box.width_m
+    dx = x_m + along * cos - across * sin - eye.x_m
+    dy = y_m + along * sin + across * cos - eye.y_m
+    up = np.array([0.0, 0.0, 1.0, 1.0] * 2) * box.height_m + box.base_m - MOUNT_HEIGHT_M
+    cos, sin = math.cos(eye.yaw_rad), math.sin(eye.yaw_rad)
+    return box, np.stack([dx * cos + dy * sin - MOUNT_X_M, dy * cos - dx * sin, up], axis=1)
+
+
+def _paint_box(image: Pixels, camera: Camera, box: Box, corners: NDArray[np.float64]) -> None:
+    depth = corners[:, 0]
+    if depth.min() < _NEAREST_M or depth.min() > _FARTHEST_M:
+        return
+    u = camera.width_px / 2 - corners[:, 1] / depth * camera.focal_px
+    v = camera.height_px / 2 - corners[:, 2] / depth * camera.focal_px
+    if box.length_m > 1.0:
+        _fill(image, (u.min(), u.max(), v.min(), v.max()), _darker(box.colour))
+    left, right, top, bottom = u[:4].min(), u[:4].max(), v[:4].min(), v[:4].max()
+    _fill(image, (left, right, top, bottom), box.colour)
+    if box.tail_lights:
+        width, tall = (right - left) / 4, (bottom - top) / 5
+        high = top + 2 * tall
+        _fill(image, (left, left + width, high, high + tall), _TAIL)
+        _fill(image, (right - width, right, high, high + tall), _TAIL)
+        _fill(image, (left, right, bottom - tall, bottom), _DARK)
+
+
+def _darker(colour: Colour) -> Colour:
+    red, green, blue = colour
+    return 0.6 * red, 0.6 * green, 0.6 * blue
+
+
+def _fill(image: Pixels, edges: tuple[float, float, float, float], colour: Colour) -> None:
+    """Blend an axis-aligned rectangle (left, right, top, bottom in pixels) by its coverage of each pixel."""
+    left, right, top, bottom = edges
+    height, width = image.shape[:2]
+    first, last = max(int(left), 0), min(math.ceil(right), width)
+    upper, lower = max(int(top), 0), min(math.ceil(bottom), height)
+    if first >= last or upper >= lower:
+        return
+    columns = np.arange(first, last)
+    rows = np.arange(upper, lower)
+    across = np.clip(np.minimum(columns + 1, right) - np.maximum(columns, left), 0, 1)
+    down = np.clip(np.minimum(rows + 1, bottom) - np.maximum(rows, top), 0, 1)
+    cover = (down[:, None] * across[None, :]).astype(np.float32)[..., None]
+    part = image[upper:lower, first:last]
+    part += cover * (np.array(colour, np.float32) - part)
