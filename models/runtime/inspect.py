@@ -1,0 +1,226 @@
+"""Looks at a graph before any runtime does, and refuses what the contract does not allow.
+
+Owns: the bounds, the allow-lists of operators and element types, and one sentence for each refusal.
+Nothing is executed: the bytes are parsed, walked, and given to ONNX's own checker and shape inference.
+Must not know: runtimes, files, releases.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from models.contract import PolicyContract
+from models.errors import ModelNotAllowedError
+from models.runtime.signature import Axis, Comparison, GraphRole, signature_of
+
+MAX_MODEL_BYTES = (1 << 31) - 1
+"""Protobuf's own limit; larger graphs would need external data, which is refused."""
+MAX_NODES = 100_000
+MAX_TENSORS = 100_000
+MAX_ELEMENTS = 1 << 31
+MAX_ACTIVATION_ELEMENTS = 1 << 28
+OPSETS = range(18, 25)
+IR_VERSIONS = range(8, 12)
+
+# fmt: off
+ALLOWED_OPERATORS = frozenset({
+    "Abs", "Add", "And", "Attention", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip",
+    "Concat", "Constant", "ConstantOfShape", "Conv", "Cos", "CumSum", "DequantizeLinear", "Div",
+    "Einsum", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
+    "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "GroupNormalization",
+    "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min", "Mish", "Mod", "Mul",
+    "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "RMSNormalization", "Range", "Reciprocal", "ReduceL2",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "RotaryEmbedding",
+    "ScatterND", "Shape", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt",
+    "Squeeze", "Sub", "Tan", "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
+})
+# fmt: on
+"""Deterministic, without subgraphs, without state: no If, Loop, Scan, no random operator, no strings."""
+
+_T = onnx.TensorProto
+_BITS: dict[int, int] = {
+    _T.FLOAT: 32,
+    _T.FLOAT16: 16,
+    _T.BFLOAT16: 16,
+    _T.FLOAT8E4M3FN: 8,
+    _T.FLOAT4E2M1: 4,
+    _T.INT64: 64,
+    _T.INT32: 32,
+    _T.INT8: 8,
+    _T.UINT8: 8,
+    _T.BOOL: 8,
+}
+_FLOATS = frozenset({_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT8E4M3FN})
+_A = onnx.AttributeProto
+_PLAIN_ATTRIBUTES = frozenset({_A.FLOAT, _A.INT, _A.STRING, _A.TENSOR, _A.FLOATS, _A.INTS})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """What a graph that is allowed turned out to be; `layers` and `width` are 0 where it has none."""
+
+    role: GraphRole
+    opset: int
+    nodes: int
+    operators: frozenset[str]
+    parameters: int
+    has_fp4: bool
+    layers: int
+    width: int
+
+
+def inspect(
+    model_bytes: bytes, role: GraphRole, contract: PolicyContract, max_bytes: int = MAX_MODEL_BYTES
+) -> ModelReport:
+    """What the graph of `role` is.
+
+    Raises:
+        ModelNotAllowedError: it does not parse, is too large, reaches outside itself (external data, custom
+            domains, functions, subgraphs), holds an operator, type or value that is not allowed, contradicts
+            itself, or has other inputs and outputs than `contract` needs. The message says which and where.
+    """
+    model = _parsed(model_bytes, role, max_bytes)
+    opset = _check_envelope(model, role)
+    tensors = _check_graph(model.graph, role)
+    comparison = Comparison(role)
+    comparison.check(model.graph, signature_of(role, contract))
+    _check_consistent(model, role)
+    return ModelReport(
+        role=role,
+        opset=opset,
+        nodes=len(model.graph.node),
+        operators=frozenset(node.op_type for node in model.graph.node),
+        parameters=sum(math.prod(tensor.dims) for tensor in tensors),
+        has_fp4=any(tensor.data_type == _T.FLOAT4E2M1 for tensor in tensors),
+        layers=comparison.learnt.get(Axis.LAYERS, 0),
+        width=comparison.learnt.get(Axis.WIDTH, 0),
+    )
+
+
+def _parsed(model_bytes: bytes, role: GraphRole, max_bytes: int) -> onnx.ModelProto:
+    if not 0 < len(model_bytes) <= max_bytes:
+        raise ModelNotAllowedError(
+            f"{role} graph: {len(model_bytes)} bytes; between 1 and {max_bytes} are read"
+        )
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(model_bytes)
+    except Exception as error:  # protobuf's DecodeError, whose module has no types
+        raise ModelNotAllowedError(f"{role} graph: not an ONNX model ({error})") from error
+    return model
+
+
+def _check_envelope(model: onnx.ModelProto, role: GraphRole) -> int:
+    """Everything around the graph; returns the opset version."""
+    if model.ir_version not in IR_VERSIONS:
+        raise ModelNotAllowedError(f"{role} graph: IR version {model.ir_version} is not in {IR_VERSIONS}")
+    if model.functions:
+        raise ModelNotAllowedError(f"{role} graph: defines {len(model.functions)} functions; none is allowed")
+    if model.training_info:
+        raise ModelNotAllowedError(f"{role} graph: carries training graphs")
+    for opset in model.opset_import:
+        _check_domain(opset.domain, f"{role} graph: imports")
+    if len(model.opset_import) != 1:
+        raise ModelNotAllowedError(f"{role} graph: imports {len(model.opset_import)} opsets; one is allowed")
+    version = model.opset_import[0].version
+    if version not in OPSETS:
+        raise ModelNotAllowedError(
+            f"{role} graph: opset {version} is not between {OPSETS[0]} and {OPSETS[-1]}"
+        )
+    return int(version)
+
+
+def _check_domain(domain: str, where: str) -> None:
+    if domain not in ("", "ai.onnx"):
+        raise ModelNotAllowedError(f"{where} the domain {domain[:80]!r}; only standard ONNX is allowed")
+
+
+def _check_graph(graph: onnx.GraphProto, role: GraphRole) -> list[onnx.TensorProto]:
+    """Every node and every stored tensor; returns the tensors."""
+    if len(graph.node) > MAX_NODES or len(graph.initializer) > MAX_TENSORS:
+        raise ModelNotAllowedError(
+            f"{role} graph: {len(graph.node)} nodes and {len(graph.initializer)} tensors are too many"
+        )
+    if graph.sparse_initializer:
+        raise ModelNotAllowedError(f"{role} graph: holds sparse tensors")
+    tensors = [*graph.initializer]
+    for index, node in enumerate(graph.node):
+        tensors += _tensors_of_node(
+            node, f"{role} graph: node {index} {node.name[:80]!r} ({node.op_type[:40]})"
+        )
+    for tensor in tensors:
+        _check_tensor(tensor, f"{role} graph: tensor {tensor.name[:80]!r}")
+    both = {tensor.name for tensor in graph.initializer} & {value.name for value in graph.input}
+    if both:
+        raise ModelNotAllowedError(f"{role} graph: {sorted(both)[:3]} are inputs and stored tensors at once")
+    return tensors
+
+
+def _tensors_of_node(node: onnx.NodeProto, where: str) -> Iterable[onnx.TensorProto]:
+    _check_domain(node.domain, f"{where} is of")
+    for attribute in node.attribute:
+        if attribute.type in (_A.GRAPH, _A.GRAPHS) or attribute.HasField("g") or attribute.graphs:
+            raise ModelNotAllowedError(f"{where} holds a subgraph")
+        if attribute.type not in _PLAIN_ATTRIBUTES or attribute.ref_attr_name:
+            raise ModelNotAllowedError(
+                f"{where} has the attribute {attribute.name[:40]!r} of a kind not allowed"
+            )
+        if attribute.type == _A.TENSOR:
+            yield attribute.t
+    if node.op_type not in ALLOWED_OPERATORS:
+        raise ModelNotAllowedError(f"{where} is of an operator that is not allowed")
+
+
+def _check_tensor(tensor: onnx.TensorProto, where: str) -> None:
+    if tensor.data_location != _T.DEFAULT or tensor.external_data:
+        raise ModelNotAllowedError(f"{where} lies in another file")
+    if tensor.HasField("segment"):
+        raise ModelNotAllowedError(f"{where} is stored in segments")
+    bits = _BITS.get(tensor.data_type)
+    if bits is None:
+        raise ModelNotAllowedError(f"{where} has element type {tensor.data_type}, which is not allowed")
+    count = math.prod(tensor.dims)
+    if any(dim < 0 for dim in tensor.dims) or count > MAX_ELEMENTS:
+        raise ModelNotAllowedError(f"{where} has impossible dimensions {list(tensor.dims)[:8]}")
+    stored = _stored_elements(tensor, bits)
+    if stored != count:
+        raise ModelNotAllowedError(f"{where} stores {stored} elements; its dimensions need {count}")
+    if tensor.data_type in _FLOATS and not _is_finite(tensor):
+        raise ModelNotAllowedError(f"{where} holds values that are not finite")
+
+
+def _stored_elements(tensor: onnx.TensorProto, bits: int) -> float:
+    """Elements that the bytes make; a fraction where they do not come out even."""
+    count = math.prod(tensor.dims)
+    if not tensor.HasField("raw_data"):
+        # Typed fields: one entry an element, but FP4 packs two (the checker refuses the wrong field).
+        entries = len(tensor.float_data) + len(tensor.int32_data) + len(tensor.int64_data)
+        return float(entries * (2 if bits == 4 else 1))
+    if bits == 4 and len(tensor.raw_data) == (count + 1) // 2:
+        return float(count)
+    return float(len(tensor.raw_data)) * 8 / bits
+
+
+def _is_finite(tensor: onnx.TensorProto) -> bool:
+    values = onnx.numpy_helper.to_array(tensor)
+    if values.dtype != np.float32:
+        values = values.astype(np.float32)
+    return bool(np.isfinite(values).all())
+
+
+def _check_consistent(model: onnx.ModelProto, role: GraphRole) -> None:
+    """ONNX's own checker, then shape inference, which also bounds what a few bytes may blow up to."""
+    try:
+        onnx.checker.check_model(model)
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        reason = str(error).strip().replace("\n", " ")[:300]
+        raise ModelNotAllowedError(f"{role} graph: contradicts itself: {reason}") from error
+    for value in inferred.graph.value_info:
+        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        if math.prod(dims) > MAX_ACTIVATION_ELEMENTS:
+            raise ModelNotAllowedError(f"{role} graph: {value.name[:80]!r} would have the shape {dims[:8]}")

@@ -1,0 +1,308 @@
+"""Graphs that a policy must never be loaded from: each is refused before a runtime sees it, by its own sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from models.errors import ModelNotAllowedError
+from models.runtime.inspect import inspect
+from models.runtime.onnx import OnnxPolicy
+from models.runtime.signature import GraphRole
+from tests.fakes.tiny_policy import tiny_contract, tiny_graphs, tiny_release
+
+Spoil = Callable[[onnx.ModelProto], None]
+
+
+def _tensor(model: onnx.ModelProto, name: str = "key_weight") -> onnx.TensorProto:
+    found: onnx.TensorProto = next(each for each in model.graph.initializer if each.name == name)
+    return found
+
+
+def _outside(location: str) -> Spoil:
+    def spoil(model: onnx.ModelProto) -> None:
+        tensor = _tensor(model)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    return spoil
+
+
+def _mentions_a_file(model: onnx.ModelProto) -> None:
+    _tensor(model).external_data.add(key="location", value="key.bin")
+
+
+def _outside_in_an_attribute(model: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.zeros(1, np.float32), "value")
+    value.data_location = TensorProto.EXTERNAL
+    value.external_data.add(key="location", value="../../etc/passwd")
+    model.graph.node.append(helper.make_node("Constant", [], ["loose"], value=value))
+
+
+def _foreign_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def _foreign_import(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def _foreign_operator_without_import(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "ai.onnx.ml"
+
+
+def _function(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Identity", ["a"], ["b"])
+    model.functions.append(helper.make_function("", "Tanh", ["a"], ["b"], [node], model.opset_import))
+
+
+def _training(model: onnx.ModelProto) -> None:
+    model.training_info.add().algorithm.name = "sgd"
+
+
+def _branch(model: onnx.ModelProto) -> None:
+    output = helper.make_tensor_value_info("inner", TensorProto.FLOAT, [1])
+    body = helper.make_graph([helper.make_node("Identity", ["time"], ["inner"])], "body", [], [output])
+    model.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=body, else_branch=body))
+
+
+def _random(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("RandomNormal", [], ["noise"], shape=[2, 2]))
+
+
+def _unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Shell", [], ["noise"]))
+
+
+def _sparse(model: onnx.ModelProto) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "sparse")
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [1 << 40]))
+
+
+def _opset(version: int) -> Spoil:
+    def spoil(model: onnx.ModelProto) -> None:
+        model.opset_import[0].version = version
+
+    return spoil
+
+
+def _ir(version: int) -> Spoil:
+    def spoil(model: onnx.ModelProto) -> None:
+        model.ir_version = version
+
+    return spoil
+
+
+def _two_opsets(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("", 18))
+
+
+def _weight(value: float) -> Spoil:
+    def spoil(model: onnx.ModelProto) -> None:
+        weights = numpy_helper.to_array(_tensor(model)).copy()
+        weights[3, 3] = value
+        _tensor(model).CopyFrom(numpy_helper.from_array(weights, "key_weight"))
+
+    return spoil
+
+
+def _truncated_tensor(model: onnx.ModelProto) -> None:
+    tensor = _tensor(model)
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
+def _claims_terabytes(model: onnx.ModelProto) -> None:
+    _tensor(model).dims[:] = [1 << 20, 1 << 20]
+
+
+def _negative_dimension(model: onnx.ModelProto) -> None:
+    _tensor(model).dims[:] = [-32, -32]
+
+
+def _strings(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(["hello"], object), "text"))
+
+
+def _segment(model: onnx.ModelProto) -> None:
+    _tensor(model).segment.begin = 0
+
+
+def _doubles(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2), "doubles"))
+
+
+def _blows_up(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1 << 20, 1 << 20]), "vast"))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["vast"], ["bomb"]))
+
+
+def _shapes_that_do_not_meet(model: onnx.ModelProto) -> None:
+    _tensor(model).CopyFrom(numpy_helper.from_array(np.zeros((31, 32), np.float32), "key_weight"))
+
+
+def _reads_what_nobody_wrote(model: onnx.ModelProto) -> None:
+    model.graph.node[3].input[0] = "nowhere"
+
+
+def _written_twice(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Identity", ["tokens"], ["words"]))
+
+
+def _renamed_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = "prefixes"
+
+
+def _extra_input(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("trigger", TensorProto.FLOAT, [1]))
+
+
+def _missing_output(model: onnx.ModelProto) -> None:
+    del model.graph.output[2]
+
+
+def _input_of_another_type(model: onnx.ModelProto) -> None:
+    model.graph.input[1].type.tensor_type.elem_type = TensorProto.INT32
+
+
+def _input_of_another_rank(model: onnx.ModelProto) -> None:
+    model.graph.input[2].type.tensor_type.shape.dim.add().dim_value = 1
+
+
+def _another_vocabulary(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 17
+
+
+def _fixed_length(model: onnx.ModelProto) -> None:
+    model.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def _width_left_open(model: onnx.ModelProto) -> None:
+    model.graph.input[2].type.tensor_type.shape.dim[2].dim_param = "d"
+
+
+def _sequence_input(model: onnx.ModelProto) -> None:
+    model.graph.input[1].type.CopyFrom(
+        helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.INT64, [None]))
+    )
+
+
+def _weight_is_an_input(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.int64), "tokens"))
+
+
+_HOSTILE: dict[str, tuple[Spoil, str]] = {
+    "weights above its folder": (_outside("../../secret.bin"), "another file"),
+    "weights at an absolute path": (_outside("/etc/passwd"), "another file"),
+    "weights in a plain file beside it": (_outside("weights.bin"), "another file"),
+    "weights here that also name a file": (_mentions_a_file, "another file"),
+    "external data in an attribute": (_outside_in_an_attribute, "another file"),
+    "operator of a custom domain": (_foreign_operator, "only standard ONNX"),
+    "import of the runtime's own domain": (_foreign_import, "only standard ONNX"),
+    "operator of a domain not imported": (_foreign_operator_without_import, "only standard ONNX"),
+    "function that replaces an operator": (_function, "functions"),
+    "training graphs": (_training, "training"),
+    "branch": (_branch, "subgraph"),
+    "random numbers of its own": (_random, "operator that is not allowed"),
+    "operator that does not exist": (_unknown_operator, "operator that is not allowed"),
+    "sparse tensor": (_sparse, "sparse"),
+    "old opset": (_opset(9), "opset 9"),
+    "opset of the future": (_opset(99), "opset 99"),
+    "IR version of the future": (_ir(99), "IR version 99"),
+    "two opsets": (_two_opsets, "2 opsets"),
+    "weight that is not a number": (_weight(float("nan")), "not finite"),
+    "weight that is infinite": (_weight(float("inf")), "not finite"),
+    "tensor with bytes missing": (_truncated_tensor, "its dimensions need"),
+    "tensor that claims terabytes": (_claims_terabytes, "impossible dimensions"),
+    "negative dimensions": (_negative_dimension, "impossible dimensions"),
+    "text": (_strings, "element type"),
+    "float64": (_doubles, "element type"),
+    "tensor in segments": (_segment, "segments"),
+    "few bytes that blow up": (_blows_up, "would have the shape"),
+    "shapes that do not meet": (_shapes_that_do_not_meet, "contradicts itself"),
+    "value that nobody wrote": (_reads_what_nobody_wrote, "contradicts itself"),
+    "value written twice": (_written_twice, "contradicts itself"),
+    "renamed input": (_renamed_input, "the contract needs"),
+    "extra input": (_extra_input, "the contract needs"),
+    "missing output": (_missing_output, "the contract needs"),
+    "input of another type": (_input_of_another_type, "not a tensor of INT64"),
+    "input that is a sequence": (_sequence_input, "not a tensor of INT64"),
+    "input of another rank": (_input_of_another_rank, "dimensions"),
+    "another vocabulary": (_another_vocabulary, "is 17; 16 is needed"),
+    "fixed length": (_fixed_length, "must be free"),
+    "width left open": (_width_left_open, "no fixed size"),
+    "stored tensor in place of an input": (_weight_is_an_input, "inputs and stored tensors"),
+}
+
+
+@pytest.mark.parametrize("name", list(_HOSTILE))
+def test_a_hostile_graph_is_refused_by_its_own_sentence(name: str) -> None:
+    spoil, sentence = _HOSTILE[name]
+    model = tiny_graphs()["reason"]
+    spoil(model)
+    with pytest.raises(ModelNotAllowedError, match=sentence):
+        inspect(model.SerializeToString(), GraphRole.REASON, tiny_contract())
+
+
+@pytest.mark.parametrize("name", list(_HOSTILE))
+def test_a_policy_with_a_hostile_graph_is_not_loaded(name: str) -> None:
+    graphs = tiny_graphs()
+    _HOSTILE[name][0](graphs["reason"])
+    with pytest.raises(ModelNotAllowedError):
+        OnnxPolicy.load(tiny_release(graphs), threads=1)
+
+
+@pytest.mark.parametrize("role", list(GraphRole))
+def test_the_graphs_that_the_hostile_ones_are_made_of_are_allowed(role: GraphRole) -> None:
+    report = inspect(tiny_graphs()[role].SerializeToString(), role, tiny_contract())
+    assert report.nodes > 0
+    assert report.width in (0, 32)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x80\x04\x95pickle", b"\xff" * 64, b"{}", b"PK\x03\x04" + bytes(60)],
+    ids=["nothing", "pickle", "noise", "json", "zip"],
+)
+def test_bytes_that_are_no_model_are_refused(data: bytes) -> None:
+    with pytest.raises(ModelNotAllowedError):
+        inspect(data, GraphRole.VISUAL, tiny_contract())
+
+
+def test_a_graph_in_another_graphs_place_is_refused() -> None:
+    data = tiny_graphs()["action"].SerializeToString()
+    with pytest.raises(ModelNotAllowedError, match="the contract needs"):
+        inspect(data, GraphRole.REASON, tiny_contract())
+
+
+def test_a_model_beyond_the_size_bound_is_not_even_parsed() -> None:
+    data = tiny_graphs()["reason"].SerializeToString()
+    with pytest.raises(ModelNotAllowedError, match="bytes; between"):
+        inspect(data, GraphRole.REASON, tiny_contract(), max_bytes=len(data) - 1)
+
+
+def test_a_truncated_or_flipped_model_is_refused_or_still_allowed_but_never_an_accident() -> None:
+    data = tiny_graphs()["reason"].SerializeToString()
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        spoilt = bytearray(data[: rng.integers(1, len(data) + 1)])
+        for place in rng.integers(0, len(spoilt), 4):
+            spoilt[place] ^= 1 << int(rng.integers(0, 8))
+        try:
+            inspect(bytes(spoilt), GraphRole.REASON, tiny_contract())
+        except ModelNotAllowedError:
+            continue
+
+
+def test_inspection_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(np.zeros((32, 32), np.float32).tobytes())
+    model = tiny_graphs()["reason"]
+    _outside("weights.bin")(model)
+    with pytest.raises(ModelNotAllowedError, match="another file"):
+        inspect(model.SerializeToString(), GraphRole.REASON, tiny_contract())

@@ -1,0 +1,113 @@
+"""What every policy promises, whoever computes it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.contract import PolicyContract
+from models.digest import digest_of
+from models.quantise.apply import Precision, quantise
+from models.runtime.onnx import OnnxPolicy
+from models.runtime.policy import Knobs, Observation, Policy
+from models.runtime.signature import action_limits, action_width
+from models.runtime.simulated import SimulatedPolicy, SimulatedSettings
+from tests.fakes.tiny_policy import tiny_contract, tiny_graphs, tiny_observation, tiny_release
+
+Maker = Callable[[], Policy]
+
+
+def _simulated() -> Policy:
+    return SimulatedPolicy(tiny_contract(), digest_of(b"simulated"), SimulatedSettings(noise=0.3))
+
+
+def _tiny(precision: Precision) -> Maker:
+    return lambda: OnnxPolicy.load(tiny_release(quantise(tiny_graphs(), precision).graphs), threads=1)
+
+
+_MAKERS: dict[str, Maker] = {"simulated": _simulated} | {str(each): _tiny(each) for each in Precision}
+
+
+@pytest.fixture(scope="module", params=list(_MAKERS))
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return _MAKERS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def contract(policy: Policy) -> PolicyContract:
+    return policy.contract
+
+
+@pytest.fixture
+def observation(contract: PolicyContract) -> Observation:
+    return tiny_observation(3, contract)
+
+
+@pytest.fixture
+def knobs(contract: PolicyContract) -> Knobs:
+    return Knobs(contract.reasoning.max_tokens, contract.flow_steps)
+
+
+def test_a_decision_names_its_release_and_its_observation(
+    policy: Policy, observation: Observation, knobs: Knobs
+) -> None:
+    decision = policy.decide(observation, knobs, seed=5)
+    assert decision.release_digest == policy.release_digest
+    assert decision.observation_sequence == observation.sequence
+    assert decision.observation_ns == observation.mono_ns
+    assert decision.seed == 5
+
+
+def test_the_same_observation_knobs_and_seed_give_the_same_plan(
+    policy: Policy, observation: Observation, knobs: Knobs
+) -> None:
+    first, second = (policy.decide(observation, knobs, seed=5) for _ in range(2))
+    assert np.array_equal(first.plan, second.plan)
+    assert first.tokens == second.tokens
+
+
+def test_another_seed_draws_another_plan(policy: Policy, observation: Observation, knobs: Knobs) -> None:
+    few_steps = replace(knobs, flow_steps=2)
+    one, other = (policy.decide(observation, few_steps, seed=seed) for seed in (5, 6))
+    assert not np.array_equal(one.plan, other.plan)
+
+
+def test_a_plan_has_the_contracts_shape_type_and_limits(
+    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
+) -> None:
+    lowest, highest = action_limits(contract)
+    for seed in range(20):
+        plan = policy.decide(observation, knobs, seed).plan
+        assert plan.shape == (contract.horizon_steps, action_width(contract))
+        assert plan.dtype == np.float32
+        assert bool(((plan >= lowest) & (plan <= highest)).all())
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 10_000])
+def test_reasoning_stays_within_the_knob_and_the_contract(
+    policy: Policy, contract: PolicyContract, observation: Observation, most: int
+) -> None:
+    tokens = policy.decide(observation, Knobs(most, 1), seed=0).tokens
+    assert len(tokens) <= min(most, contract.reasoning.max_tokens)
+    assert contract.reasoning.eos not in tokens[:-1]
+
+
+def test_reasoning_is_its_tokens_in_words_without_the_end(
+    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
+) -> None:
+    decision = policy.decide(observation, knobs, seed=0)
+    spoken = [contract.reasoning.vocabulary[t] for t in decision.tokens if t != contract.reasoning.eos]
+    assert decision.reasoning == " ".join(spoken)
+
+
+@pytest.mark.parametrize(("asked", "done"), [(-1, 1), (0, 1), (2, 2), (10_000, 4)])
+def test_flow_steps_are_at_least_one_and_at_most_the_contracts(
+    policy: Policy, observation: Observation, asked: int, done: int
+) -> None:
+    assert policy.decide(observation, Knobs(1, asked), seed=0).flow_steps == done
+
+
+def test_stage_latencies_are_never_negative(policy: Policy, observation: Observation, knobs: Knobs) -> None:
+    latency = policy.decide(observation, knobs, seed=0).latency
+    assert min(latency.visual_ns, latency.reason_ns, latency.action_ns) >= 0
