@@ -4,7 +4,19 @@ Owns: the ports. Must not know: the adapters behind them.
 Each has a real adapter in `agent/adapters`, a fake in `tests/fakes`, and one conformance suite for both.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
+
+from models.wire.topics import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message as it came: nothing about it is believed yet."""
+
+    topic: str
+    payload: bytes
 
 
 class Clock(Protocol):
@@ -88,4 +100,31 @@ class Disk(Protocol):
 
     def free_bytes(self) -> int:
         """Room left for us."""
+        ...
+
+
+class Transport(Protocol):
+    """The device's own topics on a broker that may be absent, slow, or hostile.
+
+    A retained `connection` message says `online` from each connect on, `offline` after `stop`, and `broken`
+    (the last will) where the connection just ended. Messages come at least once where `sure`, perhaps twice.
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker takes messages now."""
+        ...
+
+    def start(self, deliver: Callable[[Inbound], None]) -> None:
+        """Connect, now or when the broker is there, and hand every message to `deliver`, on another thread."""
+        ...
+
+    def publish(
+        self, channel: Channel, payload: bytes, tail: str = "", *, sure: bool = True, retain: bool = False
+    ) -> None:
+        """Send on one of our channels; `sure` is QoS 1. Raises `TransferError` where it cannot be sent now."""
+        ...
+
+    def stop(self) -> None:
+        """Say `offline` and close; takes at most a second or so."""
         ...
