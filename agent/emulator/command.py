@@ -6,19 +6,20 @@ boards and at files below the root. What it reports is emulated.
 
 import logging
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agent.adapters.clock import MonotonicClock
 from agent.config import CONFIG_PATH, PathsSection, load_config
 from agent.emulator.load import LoadMeter
 from agent.emulator.plant import STEP_S, Plant
 from agent.emulator.profile import ProfileName, profile_named
 from agent.emulator.thor import EmulatedThor
 from agent.emulator.tree import create_tree, reboot
+from agent.ports import Clock
 
 _LOG = logging.getLogger("roskva.emulate")
 _STEP_NS = round(STEP_S * 1e9)
@@ -70,7 +71,8 @@ def _run(root: Path, seed: int, stop: _Stop) -> None:
     plant = Plant(World(seed), reference_plant(), run)
     thor, meter = EmulatedThor(root, seed), LoadMeter(run)
     physics_s = _PHYSICS_STEPS * STEP_S
-    deadline_ns, steps = time.monotonic_ns(), 0
+    clock = MonotonicClock()
+    deadline_ns, steps = clock.mono_ns(), 0
     _LOG.info("emulating below %s", root)
     while not stop.asked:
         plant.step(deadline_ns)
@@ -79,7 +81,7 @@ def _run(root: Path, seed: int, stop: _Stop) -> None:
         if steps % _REFEREE_STEPS == 0:
             plant.write_referee()
         steps += 1
-        deadline_ns = _await_next(deadline_ns)
+        deadline_ns = _await_next(clock, deadline_ns)
     plant.write_referee()
     plant.close()
 
@@ -88,12 +90,11 @@ def _paths(root: Path) -> PathsSection:
     return load_config(root).paths if (root / CONFIG_PATH).exists() else PathsSection()
 
 
-def _await_next(deadline_ns: int) -> int:
+def _await_next(clock: Clock, deadline_ns: int) -> int:
     """Wait for the deadline after `deadline_ns` and return it; late by too much, start over from now."""
     following = deadline_ns + _STEP_NS
-    wait_ns = following - time.monotonic_ns()
-    if wait_ns > 0:
-        time.sleep(wait_ns / 1e9)
-    elif wait_ns < -_FORGIVE_NS:
-        return time.monotonic_ns()
+    now = clock.mono_ns()
+    if now - following > _FORGIVE_NS:
+        return now
+    clock.sleep_until(following)
     return following

@@ -85,7 +85,7 @@ def rails_under(load: Load, clock_hz: int, idle_w: float) -> Rails:
     utilisation = min(wanted, 1.0)
     prefill_w = done * load.decisions_per_s * _PREFILL_J * voltage_ratio(clock_hz) ** 2
     memory_w = done * (load.tokens_per_s * _TOKEN_J + load.flow_steps_per_s * _FLOW_STEP_J)
-    dynamic_w = prefill_w + memory_w + utilisation * _ACTIVE_W
+    dynamic_w = prefill_w + memory_w + utilisation * _active_w(clock_hz)
     cpu_w = _CPU_W * min(load.cpu_busy, 1.0) / 14
     return Rails(
         gpu_w=0.4 + _GPU_SHARE * dynamic_w,
@@ -94,6 +94,11 @@ def rails_under(load: Load, clock_hz: int, idle_w: float) -> Rails:
         module_w=idle_w + dynamic_w + cpu_w,
         utilisation=utilisation,
     )
+
+
+def _active_w(clock_hz: int) -> float:
+    """What a busy GPU takes beside its work: a constant part, the rest about f·V²."""
+    return _ACTIVE_W * (0.3 + 0.7 * clock_hz / GPU_MAX_HZ * voltage_ratio(clock_hz) ** 2)
 
 
 def fan_for(hottest_c: float) -> float:

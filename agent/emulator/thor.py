@@ -33,7 +33,7 @@ class EmulatedThor:
     def __init__(self, root: Path, seed: int) -> None:
         self._files = Sysfs(root)
         self._rng = np.random.default_rng([seed, 23])
-        self._idle_w = float(self._rng.uniform(24.0, 28.0))
+        self._idle_w = float(self._rng.uniform(23.5, 26.5))
         self._cap_hz = GPU_MAX_HZ
         self._over_current = 0.0
         self.temperatures = Temperatures()

@@ -1,0 +1,254 @@
+"""A Jetson Thor as its files show it: rails, temperatures, clocks, the power mode; and the host beside it.
+
+Owns: where things are (hwmon by name, zones by type, below the device's root), units, and what a failing sensor is.
+Must not know: what anyone does with a figure. Writes only the GPU's clock cap, and reads it back.
+
+Each sensor may fail alone. Rail-gated parts answer EAGAIN, which a buffered Python read mistakes for an end of
+file: everything is read with `os.open` and `os.read`, and a value may be re-used for two seconds.
+"""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from agent.errors import KnobError, SensorError
+from agent.ports import Clock
+from agent.power.device import HeatSample, PowerSample
+from agent.power.modes import PowerModes, modes_from_text
+
+_HWMON = "sys/class/hwmon"
+_THERMAL = "sys/class/thermal"
+_GPU = "sys/class/devfreq/gpu-gpc-0"
+_CONF = "etc/nvpmodel.conf"
+_NVPMODEL = "usr/sbin/nvpmodel"
+_MAX_AGE_NS = 2_000_000_000
+_LOOK_AGAIN_NS = 5_000_000_000
+_READ_BYTES = 4096
+_POWER_W = (0.0, 400.0)
+_TEMPERATURE_C = (-40.0, 150.0)
+_QUERY_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The machine beside the GPU, as psutil sees it; `gpu_utilisation` 0 to 1, None where NVML isn't there."""
+
+    cpu_share: float
+    memory_used_bytes: int
+    memory_total_bytes: int
+    disk_free_bytes: int
+    gpu_utilisation: float | None
+
+
+@dataclass(slots=True)
+class _Sensor:
+    """Files whose product, times `scale`, is one figure."""
+
+    name: str
+    paths: tuple[Path, ...]
+    scale: float
+    plausible: tuple[float, float]
+    value: float | None = None
+    read_ns: int = 0
+
+    def read(self, mono_ns: int) -> float:
+        """The figure; the last one where the driver asks to try again. Raises `SensorError`."""
+        try:
+            value = self.scale
+            for path in self.paths:
+                value *= int(read_text(path))
+        except BlockingIOError:
+            if self.value is None or mono_ns - self.read_ns > _MAX_AGE_NS:
+                raise SensorError(f"{self.name} asks to try again for too long") from None
+            return self.value
+        except (OSError, ValueError) as error:
+            raise SensorError(f"{self.name} cannot be read: {error}") from error
+        if not self.paths or not self.plausible[0] <= value <= self.plausible[1]:
+            raise SensorError(f"{self.name} says {value:g}, which cannot be")
+        self.value, self.read_ns = value, mono_ns
+        return value
+
+
+class Jetson:
+    """The device below `root`. Sensors that are missing are looked for again every few seconds."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self._root, self._clock = root, clock
+        self._looked_ns = 0
+        self._look()
+
+    def power(self) -> PowerSample:
+        """Read the rails; never raises. Takes a few I2C transfers: not for the control loop."""
+        failing: list[str] = []
+        module_w, gpu_w, soc_w = (self._try(self._rails.get(name), name, failing) for name in _RAILS)
+        return PowerSample(module_w, gpu_w, soc_w, tuple(failing))
+
+    def heat(self) -> HeatSample:
+        """Read the zones; never raises."""
+        failing: list[str] = []
+        values = [self._try(zone, zone.name, failing) for zone in self._zones]
+        known = [value for value in values if value is not None]
+        return HeatSample(max(known, default=None), tuple(failing))
+
+    def over_current_events(self) -> int:
+        """Over-current events of all three kinds since the device's boot; raises `SensorError`."""
+        directory = _hwmon_named(self._root, "soctherm_oc")
+        if directory is None:
+            raise SensorError("no soctherm_oc device")
+        try:
+            return sum(int(read_text(directory / f"oc{kind}_event_cnt")) for kind in (1, 2, 3))
+        except (OSError, ValueError) as error:
+            raise SensorError(f"over-current counters cannot be read: {error}") from error
+
+    def gpu_frequencies_hz(self) -> tuple[int, ...]:
+        """The clocks that the driver takes, rising; raises `SensorError`."""
+        try:
+            words = read_text(self._root / _GPU / "available_frequencies").split()
+            return tuple(sorted(int(word) for word in words))
+        except (OSError, ValueError) as error:
+            raise SensorError(f"the GPU's clocks cannot be read: {error}") from error
+
+    def gpu_max_freq_hz(self) -> int:
+        """The cap in force; raises `SensorError`."""
+        try:
+            return int(read_text(self._root / _GPU / "max_freq").split()[0])
+        except (OSError, ValueError, IndexError) as error:
+            raise SensorError(f"the GPU's clock cap cannot be read: {error}") from error
+
+    def set_gpu_max_freq_hz(self, hz: int) -> None:
+        """Cap the GPU's clock at `hz`, one of `gpu_frequencies_hz`; raises `KnobError` where it did not take."""
+        try:
+            descriptor = os.open(self._root / _GPU / "max_freq", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, f"{hz}\n".encode())
+            finally:
+                os.close(descriptor)
+            taken = self.gpu_max_freq_hz()
+        except (OSError, SensorError) as error:
+            raise KnobError(f"the GPU's clock cap cannot be written: {error}") from error
+        if taken != hz:
+            raise KnobError(f"the GPU's clock cap reads {taken} Hz after {hz} Hz were written")
+
+    def power_modes(self) -> PowerModes:
+        """The modes of `nvpmodel.conf`; raises `SensorError`."""
+        try:
+            return modes_from_text((self._root / _CONF).read_text(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            raise SensorError(f"nvpmodel.conf cannot be read: {error}") from error
+
+    def power_mode(self) -> int:
+        """Number of the mode in force, asked of `nvpmodel -q`; raises `SensorError`. May take a second."""
+        command = [str(self._root / _NVPMODEL), "-q"]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_QUERY_TIMEOUT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SensorError(f"nvpmodel cannot be asked: {error}") from error
+        words = done.stdout.split()
+        if not done.stdout.startswith("NV Power Mode:") or not words[-1].isdigit():
+            raise SensorError(f"nvpmodel answered {done.stdout.strip()[:80]!r}")
+        return int(words[-1])
+
+    def _try(self, sensor: _Sensor | None, name: str, failing: list[str]) -> float | None:
+        now = self._clock.mono_ns()
+        if sensor is not None:
+            try:
+                return sensor.read(now)
+            except SensorError:
+                pass  # named below, and the governor assumes the worst
+        failing.append(name)
+        if now - self._looked_ns > _LOOK_AGAIN_NS:
+            self._look()
+        return None
+
+    def _look(self) -> None:
+        """Find rails and zones: numbers change between boots, so names decide."""
+        self._looked_ns = self._clock.mono_ns()
+        self._rails = _rails_below(self._root)
+        self._zones = _zones_below(self._root)
+
+
+_MODULE, _GPU_RAIL, _SOC_RAIL = _RAILS = ("VIN", "VDD_GPU", "VDD_CPU_SOC_MSS")
+
+
+def host_facts(disk: Path) -> HostFacts:
+    """Figures of this machine; `disk` is where the agent keeps its state. The first CPU share of a process is 0."""
+    memory = psutil.virtual_memory()
+    return HostFacts(
+        cpu_share=psutil.cpu_percent(interval=None) / 100.0,
+        memory_used_bytes=memory.total - memory.available,
+        memory_total_bytes=memory.total,
+        disk_free_bytes=psutil.disk_usage(str(disk)).free,
+        gpu_utilisation=_gpu_utilisation(),
+    )
+
+
+def read_text(path: Path) -> str:
+    """A small sysfs file, stripped; raises `BlockingIOError` where the driver says EAGAIN, else `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _READ_BYTES).decode("ascii", "replace").strip("\0 \n\t")
+    finally:
+        os.close(descriptor)
+
+
+def _hwmon_named(root: Path, name: str) -> Path | None:
+    for directory in sorted((root / _HWMON).glob("hwmon*")):
+        try:
+            if read_text(directory / "name") == name:
+                return directory
+        except OSError:
+            continue
+    return None
+
+
+def _rails_below(root: Path) -> dict[str, _Sensor]:
+    rails: dict[str, _Sensor] = {}
+    module = _hwmon_named(root, "ina238")
+    if module is not None:
+        rails[_MODULE] = _Sensor(_MODULE, (module / "power1_input",), 1e-6, _POWER_W)
+    shunts = _hwmon_named(root, "ina3221")
+    for label in sorted(shunts.glob("in*_label")) if shunts else ():
+        channel = label.name.removeprefix("in").removesuffix("_label")
+        current = label.with_name(f"curr{channel}_input")
+        if not current.exists():
+            continue  # the sum of the shunts, which is no rail
+        try:
+            name = read_text(label)
+        except OSError:
+            continue
+        paths = (label.with_name(f"in{channel}_input"), current)
+        rails[name] = _Sensor(name, paths, 1e-6, _POWER_W)
+    return rails
+
+
+def _zones_below(root: Path) -> list[_Sensor]:
+    zones = []
+    for directory in sorted((root / _THERMAL).glob("thermal_zone*")):
+        try:
+            kind = read_text(directory / "type")
+        except OSError:
+            continue
+        zones.append(_Sensor(kind, (directory / "temp",), 1e-3, _TEMPERATURE_C))
+    return zones
+
+
+def _gpu_utilisation() -> float | None:
+    """NVML's figure; its library is optional and its state does not survive a fork, so it is loaded here."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        try:
+            rates = pynvml.nvmlDeviceGetUtilizationRates(pynvml.nvmlDeviceGetHandleByIndex(0))
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+    return float(rates.gpu) / 100.0

@@ -1,0 +1,68 @@
+"""How far the policy workers got since the last look, from their boards.
+
+Owns: turning cumulative counts into steps, across restarts and replaced files. An absent worker makes no progress.
+Must not know: clocks, watts.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.board.records import WORKER, Worker, WorkerRecord, worker_board
+from agent.board.seqlock import BoardReader
+from agent.errors import BoardError
+
+
+class Progress(NamedTuple):
+    """Work done between two looks."""
+
+    decisions: int = 0
+    tokens: int = 0
+    busy_ns: int = 0
+
+
+class WorkersMeter:
+    """Both workers' progress, summed."""
+
+    def __init__(self, run: Path) -> None:
+        self._meters = [_WorkerMeter(run / worker_board(worker)) for worker in Worker]
+
+    def progress(self) -> Progress:
+        """What was done since the call before."""
+        parts = [meter.progress() for meter in self._meters]
+        return Progress(
+            sum(part.decisions for part in parts),
+            sum(part.tokens for part in parts),
+            sum(part.busy_ns for part in parts),
+        )
+
+
+class _WorkerMeter:
+    """One worker's progress."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._reader: BoardReader[WorkerRecord] | None = None
+        self._last: WorkerRecord | None = None
+
+    def progress(self) -> Progress:
+        now, before = self._latest(), self._last
+        self._last = now
+        if now is None or before is None or now.pid != before.pid or now.decisions < before.decisions:
+            return Progress()
+        return Progress(
+            now.decisions - before.decisions,
+            now.tokens_total - before.tokens_total,
+            now.busy_ns - before.busy_ns,
+        )
+
+    def _latest(self) -> WorkerRecord | None:
+        """The latest record; a board that was replaced by a new file is opened again."""
+        try:
+            inode = self._path.stat().st_ino
+            if self._reader is None or inode != self._inode:
+                self._reader, self._inode = BoardReader(self._path, WORKER), inode
+        except (OSError, BoardError):
+            return None
+        stamped = self._reader.read()
+        return stamped.record if stamped else None
