@@ -87,7 +87,7 @@ def _huggingface(folder: Path, names: Sequence[str]) -> Layout:
         lost = _indexed(folder / "model.safetensors.index.json") - present
         if lost:
             raise UsageError(f"{folder} lacks {len(lost)} shards of its index, first {min(lost)}")
-    elif present != {"model.safetensors"}:
+    elif "model.safetensors" not in present:
         raise UsageError(f"{folder} has {len(present)} shards but no model.safetensors.index.json; {_SOUGHT}")
     return Layout(folder, Format.HUGGINGFACE, _huggingface_iteration(folder))
 
