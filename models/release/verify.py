@@ -9,11 +9,12 @@ the same descriptors, never by name.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from models.digest import Digest, digest_of
+from models.digest import Digest, digest_of, hex_of
 from models.errors import ClaimError, DigestMismatchError, DirectoryMismatchError, MalformedError
 from models.lineage.chain import verify_chain
 from models.release.files import (
@@ -103,9 +104,9 @@ class VerifiedRelease:
         """The bytes of the file `path`; raises `DigestMismatchError` as `read`, `MalformedError` if not of the release."""
         return self._files.read(path)
 
-    def blocks(self, path: str) -> Iterator[bytes]:
-        """The file `path` piece by piece, as it is on the disk now: whoever keeps them hashes them."""
-        return self._files.blocks(path)
+    def checked_blocks(self, path: str) -> Iterator[bytes]:
+        """The file `path` piece by piece, hashed as it passes; raises as `read_path`, at the end for a changed file."""
+        return self._files.checked_blocks(path)
 
     def close(self) -> None:
         """Close all files; reading is an error from then on."""
@@ -153,16 +154,17 @@ class _OpenFiles:
         self.entries[file.path] = FileEntry(file.path, file.size_bytes, digest)
 
     def read(self, path: str) -> bytes:
-        data = b"".join(self.blocks(path))
-        entry = self.entries[path]
-        if len(data) != entry.size_bytes or digest_of(data) != entry.digest:
-            raise DigestMismatchError(f"{path!r} was changed after it was verified")
-        return data
+        return b"".join(self.checked_blocks(path))
 
-    def blocks(self, path: str) -> Iterator[bytes]:
+    def checked_blocks(self, path: str) -> Iterator[bytes]:
         if path not in self._descriptors:
             raise MalformedError(f"the release has no open file {path[:80]!r}")
-        return blocks(self._descriptors[path], self.entries[path].size_bytes)
+        entry, hasher = self.entries[path], sha256()
+        for block in blocks(self._descriptors[path], entry.size_bytes):
+            hasher.update(block)
+            yield block
+        if hasher.hexdigest() != hex_of(entry.digest):
+            raise DigestMismatchError(f"{path!r} was changed after it was verified")
 
     def close(self) -> None:
         for descriptor in self._descriptors.values():

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     generate_private_key,
 )
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # public, though not in an __all__
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # public names, without an __all__
 
 from models.errors import UnknownObjectError, UsageError
 from models.trust.atomic import write_atomically

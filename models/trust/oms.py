@@ -32,7 +32,7 @@ from models.trust.strict_json import decode_strict
 MAX_BUNDLE_BYTES = 1 << 20
 PAYLOAD_TYPE: Literal["application/vnd.in-toto+json"] = "application/vnd.in-toto+json"
 
-_Hex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Hex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

@@ -16,7 +16,7 @@ MAX_POLICY_BYTES = 64 << 10
 MAX_KEYS = 64
 SCHEMA = 1
 
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+_Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
 
 
 class TrustedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
