@@ -125,11 +125,12 @@ class _Drive:
 
 
 def _somewhere(seed: int, rng: np.random.Generator) -> World:
-    """An endless circuit, entered at a random place at its cruising pace."""
+    """An endless circuit, entered at a random place, at rest or at its cruising pace."""
     scenario = endless(seed)
     start = {item: getattr(scenario, item) for item in ("road", "lights", "recurring")}
+    speed = float(rng.choice([0.0, rng.uniform(5, 10)]))
     place = float(rng.uniform(0, scenario.road.length_m))
-    return World(seed, type(scenario)(**start, start_s_m=place, speed_mps=float(rng.uniform(5, 10))))
+    return World(seed, type(scenario)(**start, start_s_m=place, speed_mps=speed))
 
 
 def _facts(situation: Situation, road: Road) -> NDArray[np.float32]:

@@ -20,6 +20,8 @@ HISTORY_STEPS = 16
 HORIZON_STEPS = 64
 DT_S = 0.1
 FLOW_STEPS = 4
+SCALE_ACCELERATION_MPS2 = 2.0
+SCALE_CURVATURE_PER_M = 0.03
 MAX_TOKENS = 14
 INSTRUCTIONS = ("keep lane", "turn left", "turn right")
 _WORDS = (
@@ -73,6 +75,6 @@ def _actions() -> UnicycleActions:
         max_acceleration_mps2=3.0,
         max_braking_mps2=6.0,
         max_curvature_per_m=0.2,
-        scale_acceleration_mps2=2.0,
-        scale_curvature_per_m=0.03,
+        scale_acceleration_mps2=SCALE_ACCELERATION_MPS2,
+        scale_curvature_per_m=SCALE_CURVATURE_PER_M,
     )

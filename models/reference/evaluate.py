@@ -18,6 +18,7 @@ from rich.table import Table
 
 from models.digest import digest_of
 from models.reference.checkpoint import read_checkpoint
+from models.reference.contract import FLOW_STEPS, MAX_TOKENS
 from models.reference.export import export_graphs
 from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
@@ -30,14 +31,16 @@ from models.runtime.signature import GraphRole
 EVALUATION_SEED = 9_000_000
 _FRAME_S = 0.1
 _STANDING_MPS = 0.3
+FULL = Knobs(max_reasoning_tokens=MAX_TOKENS, flow_steps=FLOW_STEPS)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a decision is taken and how late it comes, in seconds; both are multiples of 50 ms."""
+    """How often a decision is taken and how late it comes, both multiples of 50 ms, and what a governor allows it."""
 
     period_s: float = 0.2
     delay_s: float = 0.1
+    knobs: Knobs = FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class _Driver:
         contract = policy.contract
         self._policy, self._contract = policy, contract
         self._history = ObservationHistory(contract.cameras, contract.ego_history)
-        self._knobs = Knobs(contract.reasoning.max_tokens, contract.flow_steps)
+        self._knobs = pace.knobs
         self._period, self._delay = round(pace.period_s / 0.05), round(pace.delay_s / 0.05)
         self._due: Decision | None = None
         self._next: tuple[int, Decision] | None = None
@@ -195,8 +198,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path(__file__).parent / "checkpoint")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--endless", type=int, default=4, help="circuits to drive for five minutes each")
+    parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
+    parser.add_argument("--flow-steps", type=int, default=FLOW_STEPS)
     arguments = parser.parse_args()
-    policy, pace = policy_of_checkpoint(arguments.checkpoint), Pace()
+    policy = policy_of_checkpoint(arguments.checkpoint)
+    pace = Pace(knobs=Knobs(arguments.max_tokens, arguments.flow_steps))
     seeds = range(EVALUATION_SEED, EVALUATION_SEED + arguments.seeds)
     rows = [(trial.name, evaluate(policy, trial, seeds, pace)) for trial in TRIALS]
     laps = []

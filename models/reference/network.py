@@ -35,7 +35,7 @@ class Cache:
     values: list[Tensor]
 
 
-class Pyramid(nn.Module):
+class Pyramid(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """Frames of one camera → 8 tokens: patches of 4 px, then two merges of 2 × 2, with learned places."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -85,7 +85,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor 
     return mixed
 
 
-class Mlp(nn.Module):
+class Mlp(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """Normalise, widen, narrow; the caller adds the residual."""
 
     def __init__(self, width: int, factor: int) -> None:
@@ -100,7 +100,7 @@ class Mlp(nn.Module):
         return out
 
 
-class ReasonLayer(nn.Module):
+class ReasonLayer(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """One layer of the causal transformer."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -118,7 +118,7 @@ class ReasonLayer(nn.Module):
         return x + self.mlp(x), key, value
 
 
-class ActionLayer(nn.Module):
+class ActionLayer(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """One layer of the action expert: to the cache, to each other, alone."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -141,7 +141,7 @@ class ActionLayer(nn.Module):
         return out
 
 
-class ReferenceNetwork(nn.Module):
+class ReferenceNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """The whole policy."""
 
     def __init__(self, sizes: Sizes) -> None:

@@ -23,22 +23,38 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.reference.checkpoint import TrainingRecord, write_checkpoint
-from models.reference.collect import Driver, Samples, collect, joined
-from models.reference.contract import BOS, HORIZON_STEPS, reference_contract
+from models.reference.collect import Driver, Samples, collect
+from models.reference.contract import (
+    BOS,
+    FLOW_STEPS,
+    HORIZON_STEPS,
+    SCALE_ACCELERATION_MPS2,
+    SCALE_CURVATURE_PER_M,
+)
 from models.reference.network import Cache, ReferenceNetwork
 from models.reference.sizes import Sizes
 
 EVALUATION_SEED = 7_000_000
-_BATCH = 80
+SCALE = np.array([SCALE_ACCELERATION_MPS2, SCALE_CURVATURE_PER_M], np.float32)
 _PEAK_RATE = 1.5e-3
 _WARM_UP_STEPS = 150
-_CAPACITY = 64_000
-_WORLDS, _SECONDS = 64, 4.8
-_FIRST_CHUNKS = 8
-_COLLECT_SHARE = 0.3
 _STUDENT_FROM, _STUDENT_SHARE = 0.15, 0.6
-_SAVE_EVERY_S = 60.0
 _EMA = 0.998
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long to train and in which portions; `minutes` counts the time of all parts of a resumed run."""
+
+    minutes: float
+    batch: int = 80
+    worlds: int = 64
+    seconds: float = 4.8
+    first_chunks: int = 8
+    collect_share: float = 0.3
+    burst_s: float = 5.0
+    save_every_s: float = 60.0
+    capacity: int = 64_000
 
 
 @dataclass
@@ -49,18 +65,19 @@ class Run:
     optimiser: torch.optim.Optimizer
     average: dict[str, Tensor]
     record: TrainingRecord
-    minutes: float
+    schedule: Schedule
 
     @property
     def share(self) -> float:
         """How much of the time is spent, 0 to 1."""
-        return min(self.record.wall_seconds / (self.minutes * 60), 1.0)
+        return min(self.record.wall_seconds / (self.schedule.minutes * 60), 1.0)
 
 
 @dataclass
 class Memory:
-    """The last `_CAPACITY` samples as tensors; the oldest are overwritten."""
+    """The last `capacity` samples as tensors; the oldest are overwritten."""
 
+    capacity: int
     rows: list[Tensor] = field(default_factory=list)
     count: int = 0
     next_row: int = 0
@@ -69,12 +86,12 @@ class Memory:
         """Append, wrapping around."""
         fresh = _tensors(samples)
         if not self.rows:
-            self.rows = [torch.zeros(_CAPACITY, *part.shape[1:], dtype=part.dtype) for part in fresh]
-        where = (self.next_row + torch.arange(len(samples))) % _CAPACITY
+            self.rows = [torch.zeros(self.capacity, *part.shape[1:], dtype=part.dtype) for part in fresh]
+        where = (self.next_row + torch.arange(len(samples))) % self.capacity
         for row, part in zip(self.rows, fresh, strict=True):
             row[where] = part
-        self.next_row = (self.next_row + len(samples)) % _CAPACITY
-        self.count = min(self.count + len(samples), _CAPACITY)
+        self.next_row = (self.next_row + len(samples)) % self.capacity
+        self.count = min(self.count + len(samples), self.capacity)
 
     def batch(self, size: int) -> list[Tensor]:
         """`size` samples at random."""
@@ -83,12 +100,10 @@ class Memory:
 
 
 def _tensors(samples: Samples) -> list[Tensor]:
-    actions = reference_contract().action_space
-    scale = np.array([actions.scale_acceleration_mps2, actions.scale_curvature_per_m], np.float32)  # type: ignore[union-attr]
     parts = (
         samples.frames,
         samples.ego_history,
-        samples.plan / scale,
+        samples.plan / SCALE,
         samples.tokens,
         samples.token_count,
         samples.facts,
@@ -103,6 +118,7 @@ def losses(network: ReferenceNetwork, batch: list[Tensor]) -> tuple[Tensor, Tens
     in a third of the samples, so that a governor may cut it short.
     """
     frames, ego, plan, tokens, count, facts = batch
+    tokens = tokens[:, : int(count.max())]
     size = len(plan)
     prefix = network.see(frames, ego, torch.zeros(size, dtype=torch.long))
     written = torch.cat([torch.full((size, 1), BOS), tokens], dim=1)
@@ -133,8 +149,6 @@ def _visible(prefix: int, written: int, count: Tensor) -> Tensor:
 
 def student(network: ReferenceNetwork) -> Driver:
     """The network as a driver of training worlds: no words but `<bos>`, the contract's Euler steps."""
-    actions, steps = reference_contract().action_space, reference_contract().flow_steps
-    scale = np.array([actions.scale_acceleration_mps2, actions.scale_curvature_per_m], np.float32)  # type: ignore[union-attr]
 
     def drive(frames: NDArray[np.uint8], ego: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
@@ -144,9 +158,9 @@ def student(network: ReferenceNetwork) -> Driver:
             )
             _, cache = network.reason(prefix, torch.full((size, 1), BOS))
             plan: NDArray[np.float32] = flow(
-                network, cache, torch.randn(size, HORIZON_STEPS, 2), steps
+                network, cache, torch.randn(size, HORIZON_STEPS, 2), FLOW_STEPS
             ).numpy()
-        return plan * scale
+        return plan * SCALE
 
     return drive
 
@@ -162,9 +176,8 @@ def flow(network: ReferenceNetwork, cache: Cache, noise: Tensor, steps: int) -> 
 
 def _train_for(run: Run, memory: Memory, seconds: float) -> None:
     begun = monotonic()
-    run.network.train()
     while monotonic() - begun < seconds:
-        _step(run, memory.batch(_BATCH))
+        _step(run, memory.batch(run.schedule.batch))
 
 
 def _step(run: Run, batch: list[Tensor]) -> None:
@@ -209,11 +222,10 @@ def _evaluate(run: Run, held_out: list[Tensor]) -> None:
             (flow(probe, cache, torch.randn_like(held_out[2]), 4) - held_out[2]).abs()[:, :10].mean((0, 1))
         )
     torch.set_rng_state(generator_state)
-    actions = reference_contract().action_space
     run.record.evaluation_plan_loss = float(plan)
     run.record.evaluation_word_loss = float(words)
-    run.record.acceleration_error_mps2 = float(error[0]) * actions.scale_acceleration_mps2  # type: ignore[union-attr]
-    run.record.curvature_error_per_m = float(error[1]) * actions.scale_curvature_per_m  # type: ignore[union-attr]
+    run.record.acceleration_error_mps2 = float(error[0] * SCALE[0])
+    run.record.curvature_error_per_m = float(error[1] * SCALE[1])
 
 
 def _save(run: Run, out: Path) -> None:
@@ -231,7 +243,7 @@ def _save(run: Run, out: Path) -> None:
     (out / "resume.safetensors.part").replace(out / "resume.safetensors")
 
 
-def _begun(out: Path, seed: int, minutes: float) -> Run:
+def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
     """A new run, or the one that `out` holds the state of."""
     torch.manual_seed(seed)
     network = ReferenceNetwork(Sizes())
@@ -250,7 +262,7 @@ def _begun(out: Path, seed: int, minutes: float) -> Run:
                 if f"{key}.{name}" in saved
             }
         record = TrainingRecord(**json.loads((out / "training.json").read_text(encoding="utf-8")))
-    return Run(network, optimiser, average, record, minutes)
+    return Run(network, optimiser, average, record, schedule)
 
 
 def _part(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -259,37 +271,46 @@ def _part(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _collected(run: Run, chunk_seed: int) -> Samples:
     by_student = run.share > _STUDENT_FROM and np.random.default_rng(chunk_seed).random() < _STUDENT_SHARE
-    run.network.eval()
-    samples = collect(chunk_seed, _WORLDS, _SECONDS, student(run.network) if by_student else None)
+    samples = collect(
+        chunk_seed,
+        run.schedule.worlds,
+        run.schedule.seconds,
+        student(run.network) if by_student else None,
+    )
     run.record.samples += len(samples)
     run.record.student_samples += len(samples) if by_student else 0
     return samples
 
 
-def train(out: Path, minutes: float, seed: int) -> TrainingRecord:
-    """Train for `minutes` of wall time in all and leave the checkpoint in `out`."""
+def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
+    """Train by `schedule`, or go on with what `out` holds, and leave the checkpoint in `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    run, memory = _begun(out, seed, minutes), Memory()
-    held_out = _tensors(joined([collect(EVALUATION_SEED + chunk, _WORLDS, _SECONDS) for chunk in range(1)]))
-    first = seed * 1_000_000 + run.record.steps
+    run, memory = _begun(out, seed, schedule), Memory(schedule.capacity)
+    held_out = _tensors(collect(EVALUATION_SEED, schedule.worlds, schedule.seconds))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("collecting", total=1.0)
-        saved_at, chunk = run.record.wall_seconds, 0
+        saved_at, chunk = run.record.wall_seconds, seed * 1_000_000 + run.record.steps
         while run.share < 1.0:
-            begun = monotonic()
-            for _ in range(_FIRST_CHUNKS if chunk == 0 else 1):
-                memory.add(_collected(run, first + chunk))
-                chunk += 1
-            spent = monotonic() - begun
-            _train_for(run, memory, min(spent, 5.0) * (1 / _COLLECT_SHARE - 1))
-            run.record.wall_seconds += monotonic() - begun
-            if run.record.wall_seconds - saved_at > _SAVE_EVERY_S or run.share >= 1.0:
+            chunk = _round(run, memory, chunk)
+            if run.record.wall_seconds - saved_at >= schedule.save_every_s or run.share >= 1.0:
                 _evaluate(run, held_out)
                 _save(run, out)
                 saved_at = run.record.wall_seconds
             progress.update(task, completed=run.share, description=_told(run.record))
     return run.record
+
+
+def _round(run: Run, memory: Memory, chunk: int) -> int:
+    """Collect, then train so long that collecting keeps its share of the time; the next chunk's number."""
+    begun = monotonic()
+    for _ in range(1 if memory.count else run.schedule.first_chunks):
+        memory.add(_collected(run, chunk))
+        chunk += 1
+    collecting = min(monotonic() - begun, run.schedule.burst_s)
+    _train_for(run, memory, collecting * (1 / run.schedule.collect_share - 1))
+    run.record.wall_seconds += monotonic() - begun
+    return chunk
 
 
 def _told(record: TrainingRecord) -> str:
@@ -306,10 +327,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.out, arguments.minutes, arguments.seed)
+    train(arguments.out, arguments.seed, Schedule(arguments.minutes))
 
 
 if __name__ == "__main__":

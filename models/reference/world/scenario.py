@@ -181,7 +181,7 @@ def perturbed(seed: int) -> Scenario:
 
 
 def _start_speed(rng: np.random.Generator, hazard: bool) -> float:
-    """Often at rest before a hazard, else anything up to 14 m/s, mostly below 11."""
-    if hazard and rng.random() < 0.3:
+    """Often at rest, more so before a hazard; else anything up to 14 m/s, mostly below 11."""
+    if rng.random() < (0.3 if hazard else 0.2):
         return 0.0
     return float(rng.uniform(0, 14) if rng.random() < 0.25 else rng.uniform(0, 11))
