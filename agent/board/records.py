@@ -12,6 +12,7 @@ Must not know: how boards are stored, what anyone does with them.
 | `loop.board` | follower | `manage`, status |
 | `actuations.ring` | follower | `manage` |
 | `plan-a.board`, `plan-b.board` | policy worker a, b | follower |
+| `limits-a.board`, `limits-b.board` | policy worker a, b | follower |
 | `worker-a.board`, `worker-b.board` | policy worker a, b | `control`, `power`, `manage`, the emulator |
 | `decisions-a.ring`, `decisions-b.ring` | policy worker a, b | `manage` |
 | `policy.board` | `control` | follower, workers, `manage`, status |
@@ -181,6 +182,28 @@ class PlanRecord(NamedTuple):
 PLAN = Layout("plan", PlanRecord, f"qqqqqq32s{HORIZON_MAX * 2 * 4}s")
 
 
+class LimitsRecord(NamedTuple):
+    """What a release must be held to; the follower takes the stricter of this and its own.
+
+    A plan whose `epoch` and `digest` have no such record is not followed. `decision_p99_ns` is the latency
+    that the release promises.
+    """
+
+    epoch: int
+    digest: bytes
+    max_acceleration_mps2: float
+    max_braking_mps2: float
+    max_jerk_mps3: float
+    max_curvature_per_m: float
+    max_curvature_rate_per_ms: float
+    max_lateral_mps2: float
+    max_speed_mps: float
+    decision_p99_ns: int
+
+
+LIMITS = Layout("limits", LimitsRecord, "q32sdddddddq")
+
+
 class WorkerState(IntEnum):
     """What a policy worker is at."""
 
@@ -325,6 +348,11 @@ APPLIED_SLOTS = 8192
 def plan_board(worker: Worker) -> str:
     """File name of a worker's plan board."""
     return f"plan-{worker.letter}.board"
+
+
+def limits_board(worker: Worker) -> str:
+    """File name of the limits of a worker's release."""
+    return f"limits-{worker.letter}.board"
 
 
 def worker_board(worker: Worker) -> str:

@@ -1,0 +1,92 @@
+"""`roskva-agent control`: the process above the loop and the policy.
+
+Owns: wiring of the supervisor: how children are started, where the live slot is read, signals, systemd.
+Must not know: when what is started or switched (`agent.control.supervisor`).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.adapters.clock import MonotonicClock
+from agent.adapters.files import FileDisk
+from agent.adapters.systemd import Notifier
+from agent.board.records import Worker
+from agent.config import AgentConfig
+from agent.control.seat import Child, Release
+from agent.control.supervisor import CYCLE_NS, LiveSource, Spawner, Supervisor
+from models.digest import digest_from_text
+
+_STOP_S = 1.5
+_WATCHDOG_CYCLES = 20
+FOLLOWER = ("-P", "-m", "agent.app.follower")
+WORKER = ("-P", "-m", "agent.app.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSpawner:
+    """Starts children with this interpreter; `follower` and `worker` are the words that name the programs."""
+
+    root: Path
+    follower_program: tuple[str, ...] = FOLLOWER
+    worker_program: tuple[str, ...] = WORKER
+
+    def follower(self) -> Child:
+        """A follower of this device."""
+        return self._spawn(self.follower_program, ())
+
+    def worker(self, place: Worker, release: Release, epoch: int) -> Child:
+        """A policy worker for `release` in `place`."""
+        words = ("--place", place.letter, "--slot", release.slot, "--digest", release.digest)
+        return self._spawn(self.worker_program, (*words, "--epoch", str(epoch)))
+
+    def _spawn(self, program: tuple[str, ...], words: tuple[str, ...]) -> Child:
+        common = ("--root", str(self.root), "--parent", str(os.getpid()))
+        return subprocess.Popen([sys.executable, *program, *common, *words], stdin=subprocess.DEVNULL)
+
+
+def live_source(root: Path, config: AgentConfig) -> LiveSource:
+    """Reads the live release from the slots' pointer."""
+    from agent.update.slots import read_pointer
+
+    disk = FileDisk(root / config.paths.state)
+
+    def live() -> Release | None:
+        pointer = read_pointer(disk)
+        if pointer.live is None:
+            return None
+        return Release(str(pointer.live), digest_from_text(pointer.live_digest))
+
+    return live
+
+
+def supervise(run_directory: Path, spawner: Spawner, live: LiveSource, notifier: Notifier) -> int:
+    """Keep the control processes running until SIGTERM or SIGINT; returns the exit status."""
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _: stopped.append(got))
+    clock = MonotonicClock()
+    supervisor = Supervisor(run_directory, clock, spawner, live)
+    supervisor.start()
+    notifier.ready()
+    cycles, due_ns = 0, clock.mono_ns()
+    try:
+        while not stopped:
+            supervisor.cycle()
+            if cycles % _WATCHDOG_CYCLES == 0:
+                notifier.watchdog()
+            cycles += 1
+            due_ns = max(due_ns + CYCLE_NS, clock.mono_ns())
+            clock.sleep_until(due_ns)
+    finally:
+        notifier.stopping()
+        supervisor.stop(_STOP_S)
+    return 0
+
+
+def run(root: Path, config: AgentConfig) -> int:
+    """The control process of the device at `root`; returns the exit status."""
+    return supervise(root / config.paths.run, PythonSpawner(root), live_source(root, config), Notifier())

@@ -1,0 +1,123 @@
+"""The policy worker process: `python -P -m agent.app.worker --root R --place a --slot S --digest D --epoch N`.
+
+Owns: the real loader (verify, load, golden outputs), the plant, niceness. Must not know: how decisions are made.
+The supervisor in `agent.app.control` starts it for one release and takes it along when it dies.
+"""
+
+import argparse
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.adapters.clock import MonotonicClock
+from agent.adapters.plant_shared import SharedPlant, read_plant
+from agent.board.records import Worker
+from agent.config import AgentConfig, load_config
+from agent.control.publish import Post
+from agent.control.realtime import die_with
+from agent.control.worker import LoadedPolicy, PolicyLoader, Surroundings, serve
+from models.digest import Digest, digest_from_text
+from models.errors import MetadataError
+from models.release.names import check_name
+
+_NICER = 5
+TRUST_POLICY = "trust/builders.json"
+_MAX_POLICY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLoader:
+    """Loads the release in `slot`, and only if it is `digest` and all of it holds."""
+
+    slot: Path
+    digest: Digest
+    trust_policy: Path
+    threads: int
+
+    def load(self) -> LoadedPolicy:
+        """Raises the refusal of the first step that fails: trust policy, verify, inspect, golden outputs."""
+        from models.release import golden
+        from models.release.verify import verify
+        from models.runtime.onnx import OnnxPolicy
+        from models.trust.policy import policy_from_bytes
+
+        policy_bytes = _read_bounded(self.trust_policy)
+        with verify(self.slot, self.digest, policy_from_bytes(policy_bytes)) as release:
+            policy = OnnxPolicy.load(release, self.threads)
+            golden.check(policy, release)
+            manifest = release.manifest
+        return LoadedPolicy(policy, manifest.version, manifest.precision, manifest.limits)
+
+
+def _read_bounded(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_POLICY_BYTES)
+    except OSError as error:
+        raise MetadataError(
+            f"{path.name}: no admitted trust policy is kept here: {error.strerror}"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the supervisor tells a worker on its command line."""
+
+    root: Path
+    post: Post
+    parent_pid: int
+
+
+def arguments_from(words: list[str] | None = None) -> Arguments:
+    """Parse the command line. Exits with 2 where it makes no sense."""
+    parser = argparse.ArgumentParser(prog="roskva-worker")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--place", choices=["a", "b"], required=True)
+    parser.add_argument("--slot", required=True)
+    parser.add_argument("--digest", type=digest_from_text, required=True)
+    parser.add_argument("--epoch", type=int, required=True)
+    parser.add_argument("--parent", type=int, default=0)
+    found = parser.parse_args(words)
+    place = Worker("ab".index(found.place))
+    post = Post(place, found.slot, found.digest, found.epoch, os.getpid())
+    return Arguments(found.root, post, found.parent)
+
+
+def work(arguments: Arguments, loader: PolicyLoader, config: AgentConfig) -> int:
+    """Be the worker process with this `loader` until SIGTERM; returns the exit status."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides, also at a terminal
+    if not die_with(arguments.parent_pid):
+        return 0
+    os.nice(_NICER)
+    run = arguments.root / config.paths.run
+    around = Surroundings(
+        run=run,
+        clock=MonotonicClock(),
+        loader=loader,
+        connect=lambda contract: SharedPlant(run, read_plant(run), contract),
+        decision_hz=config.control.decision_hz,
+        stopping=lambda: bool(stopped),
+    )
+    return serve(arguments.post, around)
+
+
+def main() -> int:
+    """Read the arguments and the configuration, then work on a verified release."""
+    arguments = arguments_from()
+    config = load_config(arguments.root)
+    state = arguments.root / config.paths.state
+    check_name(arguments.post.slot)
+    loader = VerifiedLoader(
+        slot=state / "slots" / arguments.post.slot,
+        digest=arguments.post.digest,
+        trust_policy=state / TRUST_POLICY,
+        threads=config.control.threads,
+    )
+    return work(arguments, loader, config)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

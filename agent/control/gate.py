@@ -1,0 +1,174 @@
+"""The gate: the last check between a plan and the actuators.
+
+Owns: the limits of a command and the one function through which every command passes.
+Must not know: plans, policies, boards, clocks. It imports nothing of ours, so that no fault of the
+policy side can be a fault of the gate.
+
+Rates (jerk, curvature rate) bend before magnitudes: a command always obeys the magnitudes, and it obeys the
+rates except where a magnitude leaves it no choice, for example a vehicle that is already too fast for its bend.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from enum import IntFlag
+from typing import NamedTuple
+
+SPEED_TIME_S = 0.5
+"""How soon a speed above the limit is braked away: the acceleration allowed is (limit - speed) / this."""
+STANDING_MPS = 0.5
+"""Below this speed the lateral limit says nothing about curvature."""
+
+
+class GateReason(IntFlag):
+    """What the gate changed in a command; the bits of `AppliedRecord.intervened`."""
+
+    NONE = 0
+    NOT_FINITE = 1
+    STALE = 2
+    """The vehicle's state is too old to judge a command by: the gate brakes."""
+    ACCELERATION = 4
+    BRAKING = 8
+    SPEED = 16
+    JERK = 32
+    CURVATURE = 64
+    LATERAL = 128
+    CURVATURE_RATE = 256
+
+
+class Command(NamedTuple):
+    """What an actuator is told: acceleration in m/s² (negative brakes), curvature in 1/m (positive is left)."""
+
+    acceleration_mps2: float
+    curvature_per_m: float
+
+
+REST = Command(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """Magnitudes, all positive: m/s², m/s², m/s³, 1/m, 1/(m·s), m/s², m/s."""
+
+    max_acceleration_mps2: float
+    max_braking_mps2: float
+    max_jerk_mps3: float
+    max_curvature_per_m: float
+    max_curvature_rate_per_ms: float
+    max_lateral_mps2: float
+    max_speed_mps: float
+
+    def stricter(self, other: "GateLimits") -> "GateLimits":
+        """The smaller of each limit; one that is not a finite number above zero counts as zero: nothing is allowed."""
+        return GateLimits(*(_smaller(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
+
+
+DEVICE_LIMITS = GateLimits(
+    max_acceleration_mps2=4.0,
+    max_braking_mps2=8.0,
+    max_jerk_mps3=40.0,
+    max_curvature_per_m=0.25,
+    max_curvature_rate_per_ms=0.5,
+    max_lateral_mps2=3.0,  # ISO 11270
+    max_speed_mps=40.0,
+)
+"""What this follower holds every release to, whatever the release says of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a command is judged in: the measured speed, the tick in seconds, whether the speed is recent."""
+
+    speed_mps: float
+    dt_s: float
+    fresh: bool
+
+
+def passed(
+    proposed: Command, previous: Command, now: Situation, limits: GateLimits
+) -> tuple[Command, GateReason]:
+    """The command that may go out instead of `proposed`, and what was changed in it.
+
+    Whatever comes in, what goes out is finite and inside the magnitudes of `limits`. `previous` is what
+    the gate let out one tick ago.
+    """
+    previous = previous if _finite(previous) else REST
+    proposed, reason = _sane(proposed, previous, now, limits)
+    acceleration, why = _acceleration(proposed.acceleration_mps2, previous.acceleration_mps2, now, limits)
+    curvature, and_why = _curvature(proposed.curvature_per_m, previous.curvature_per_m, now, limits)
+    return Command(acceleration, curvature), reason | why | and_why
+
+
+def _sane(
+    proposed: Command, previous: Command, now: Situation, limits: GateLimits
+) -> tuple[Command, GateReason]:
+    """`proposed`, or braking along the previous curvature where it cannot be judged."""
+    braking = Command(-limits.max_braking_mps2 / 2, previous.curvature_per_m)
+    if not _finite(proposed):
+        return braking, GateReason.NOT_FINITE
+    if not (now.fresh and math.isfinite(now.speed_mps) and math.isfinite(now.dt_s)):
+        return braking, GateReason.STALE
+    return proposed, GateReason.NONE
+
+
+def _acceleration(
+    wanted: float, before: float, now: Situation, limits: GateLimits
+) -> tuple[float, GateReason]:
+    reason, value = GateReason.NONE, wanted
+    if value > limits.max_acceleration_mps2:
+        reason, value = GateReason.ACCELERATION, limits.max_acceleration_mps2
+    elif value < -limits.max_braking_mps2:
+        reason, value = GateReason.BRAKING, -limits.max_braking_mps2
+    step = limits.max_jerk_mps3 * _tick_s(now)
+    if abs(value - before) > step + 1e-9:
+        reason, value = reason | GateReason.JERK, before + math.copysign(step, value - before)
+    cap = _speed_cap(now, limits)
+    if value > cap:
+        reason, value = reason | GateReason.SPEED, cap
+    return _within(value, -limits.max_braking_mps2, limits.max_acceleration_mps2), reason
+
+
+def _curvature(wanted: float, before: float, now: Situation, limits: GateLimits) -> tuple[float, GateReason]:
+    reason, value = GateReason.NONE, wanted
+    if abs(value) > limits.max_curvature_per_m:
+        reason, value = GateReason.CURVATURE, math.copysign(limits.max_curvature_per_m, value)
+    cap = _lateral_cap(now, limits)
+    if abs(value) > cap:
+        reason, value = reason | GateReason.LATERAL, math.copysign(cap, value)
+    step = limits.max_curvature_rate_per_ms * _tick_s(now)
+    if abs(value - before) > step + 1e-12:
+        reason, value = reason | GateReason.CURVATURE_RATE, before + math.copysign(step, value - before)
+    bound = min(limits.max_curvature_per_m, cap)
+    return _within(value, -bound, bound), reason
+
+
+def _speed_cap(now: Situation, limits: GateLimits) -> float:
+    """The acceleration that does not lead above the speed limit; never below full braking."""
+    if not math.isfinite(now.speed_mps):
+        return -limits.max_braking_mps2 / 2
+    room_mps = limits.max_speed_mps - max(now.speed_mps, 0.0)
+    return max(room_mps / SPEED_TIME_S, -limits.max_braking_mps2)
+
+
+def _lateral_cap(now: Situation, limits: GateLimits) -> float:
+    """The curvature at which v²κ reaches the lateral limit; a speed that nobody knows bounds nothing."""
+    speed_mps = abs(now.speed_mps)
+    if not math.isfinite(speed_mps) or speed_mps < STANDING_MPS:
+        return limits.max_curvature_per_m
+    return limits.max_lateral_mps2 / (speed_mps * speed_mps)
+
+
+def _tick_s(now: Situation) -> float:
+    """The tick, at most 0.1 s: after a long gap the rates are those of a short one."""
+    return _within(now.dt_s, 0.0, 0.1) if math.isfinite(now.dt_s) else 0.0
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _finite(command: Command) -> bool:
+    return math.isfinite(command.acceleration_mps2) and math.isfinite(command.curvature_per_m)
+
+
+def _smaller(a: float, b: float) -> float:
+    return max(min(a, b), 0.0) if math.isfinite(a) and math.isfinite(b) else 0.0

@@ -1,0 +1,184 @@
+"""The follower: a fixed-rate process that turns the newest plan into actuations, through the gate.
+
+Owns: one tick, from boards to boards. Must not know: policies, networks, disks. A tick opens nothing in the
+steady state, waits for nothing and logs nothing; where a board is missing or old it does the safe thing.
+`agent.app.follower` is the process around it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from agent.board.feed import Feed
+from agent.board.layout import bytes_from_text
+from agent.board.records import (
+    ACTUATION,
+    ACTUATION_BOARD,
+    APPLIED,
+    APPLIED_RING,
+    APPLIED_SLOTS,
+    LIMITS,
+    LOOP,
+    LOOP_BOARD,
+    NO_DIGEST,
+    PLAN,
+    POLICY,
+    POLICY_BOARD,
+    VEHICLE,
+    VEHICLE_BOARD,
+    ActuationRecord,
+    AppliedRecord,
+    LimitsRecord,
+    LoopRecord,
+    PlanRecord,
+    PolicyRecord,
+    VehicleRecord,
+    Worker,
+    limits_board,
+    plan_board,
+)
+from agent.board.ring import RingWriter
+from agent.board.seqlock import BoardReader, BoardWriter
+from agent.control.gate import DEVICE_LIMITS, REST, Command, GateLimits, GateReason, Situation, passed
+from agent.control.pacing import Histogram, Pacer
+from agent.control.plan import FollowRules, Motion, PlanFollower, Selected
+from agent.errors import BoardError
+from agent.ports import Clock
+
+_REPORT_TICKS = 10
+_QUANTILE_TICKS = 100
+_VEHICLE_MAX_AGE_NS = 300_000_000
+_TAKE_OVER_NS = 500_000_000
+"""A command on the board that is younger than this is still in force when a follower starts."""
+
+
+class Follower:
+    """The boards of the loop and one tick over them."""
+
+    def __init__(self, run: Path, clock: Clock, tick_hz: float) -> None:
+        self._clock = clock
+        self._pacer = Pacer(clock, round(1e9 / tick_hz))
+        self._execution = Histogram()
+        self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
+        self._policy: Feed[PolicyRecord] = Feed(run / POLICY_BOARD, POLICY)
+        self._plans: tuple[Feed[PlanRecord], ...] = tuple(Feed(run / plan_board(w), PLAN) for w in Worker)
+        self._limits: tuple[Feed[LimitsRecord], ...] = tuple(
+            Feed(run / limits_board(w), LIMITS) for w in Worker
+        )
+        self._actuation = BoardWriter(run / ACTUATION_BOARD, ACTUATION)
+        self._loop = BoardWriter(run / LOOP_BOARD, LOOP)
+        self._packer = APPLIED.packer
+        self._ring = RingWriter(run / APPLIED_RING, self._packer.size, APPLIED_SLOTS)
+        self._follow = PlanFollower(FollowRules())
+        self._gate_limits = DEVICE_LIMITS
+        self._offered = (0, 0)
+        self._limited = (0, NO_DIGEST)
+        self._last = _command_in_force(run, clock.mono_ns())
+        self._ticks = 0
+        self._interventions = 0
+        self._quantiles: tuple[int, ...] = (0, 0, 0, 0)
+        self._realtime = b"none"
+
+    def run(self, stopping: Callable[[], bool], realtime: str) -> None:
+        """Tick until `stopping`; `realtime` is told to readers as what the kernel granted."""
+        self._realtime = bytes_from_text(realtime or "none", 64)
+        while not stopping():
+            self._pacer.wait()
+            self.tick()
+
+    def tick(self) -> None:
+        """One turn: read what is new, decide what is due, let the gate see it, command, record."""
+        now_ns = self._clock.mono_ns()
+        self._vehicle.news(now_ns)
+        vehicle = self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
+        speed_mps = vehicle.speed_mps if vehicle else 0.0
+        self._take_plan(now_ns)
+        motion = self._follow.step(now_ns, speed_mps, self._last.curvature_per_m)
+        situation = Situation(speed_mps, self._pacer.period_ns / 1e9, vehicle is not None)
+        command, reason = passed(motion.proposed, self._last, situation, self._gate_limits)
+        self._command(now_ns, command, motion, reason)
+        if self._ticks % _REPORT_TICKS == 0:
+            self._report(now_ns, motion, speed_mps)
+        self._execution.add(self._clock.mono_ns() - now_ns)
+
+    def _take_plan(self, now_ns: int) -> None:
+        """Offer the follower what the selected worker published since the last tick."""
+        self._policy.news(now_ns)
+        selected = self._policy.latest
+        if selected is None or selected.record.epoch == 0:
+            return
+        policy = selected.record
+        feed = self._plans[policy.worker & 1]
+        feed.news(now_ns)
+        plan = feed.latest
+        if plan is None or (plan.generation, policy.epoch) == self._offered:
+            return
+        if not self._has_limits(policy, now_ns):
+            return
+        self._offered = (plan.generation, policy.epoch)
+        self._follow.offer(plan.record, Selected(policy.epoch, policy.digest), self._last, now_ns)
+
+    def _has_limits(self, policy: PolicyRecord, now_ns: int) -> bool:
+        """Whether the gate holds the limits of the selected release; takes them where they are new."""
+        if (policy.epoch, policy.digest) == self._limited:
+            return True
+        feed = self._limits[policy.worker & 1]
+        feed.news(now_ns)
+        found = feed.latest
+        if found is None or (found.record.epoch, found.record.digest) != (policy.epoch, policy.digest):
+            return False
+        record = found.record
+        self._gate_limits = DEVICE_LIMITS.stricter(GateLimits(*record[2:9]))
+        self._follow.rules = replace(self._follow.rules, latency_ns=max(record.decision_p99_ns, 0))
+        self._limited = (policy.epoch, policy.digest)
+        return True
+
+    def _command(self, now_ns: int, command: Command, motion: Motion, reason: GateReason) -> None:
+        """Send `command` to the plant and to the record."""
+        self._ticks += 1
+        self._interventions += reason is not GateReason.NONE
+        self._last = command
+        self._actuation.write(ActuationRecord(self._ticks, now_ns, *command), now_ns)
+        applied = AppliedRecord(self._ticks, now_ns, motion.decision, *command, int(reason))
+        self._ring.push(self._packer.pack(*applied))
+
+    def _report(self, now_ns: int, motion: Motion, speed_mps: float) -> None:
+        """Publish the figures; the quantiles are taken every second, they cost most."""
+        lateness = self._pacer.lateness
+        if self._ticks % _QUANTILE_TICKS == 0:
+            self._quantiles = (
+                *lateness.quantiles((0.5, 0.99, 0.999)),
+                *self._execution.quantiles((0.99,)),
+            )
+        p50_ns, p99_ns, p999_ns, execution_p99_ns = self._quantiles
+        record = LoopRecord(
+            state=int(motion.state),
+            tick_period_ns=self._pacer.period_ns,
+            ticks=self._ticks,
+            ticks_missed=self._pacer.missed,
+            lateness_p50_ns=p50_ns,
+            lateness_p99_ns=p99_ns,
+            lateness_p999_ns=p999_ns,
+            lateness_max_ns=lateness.max_ns,
+            execution_p99_ns=execution_p99_ns,
+            execution_max_ns=self._execution.max_ns,
+            gate_interventions=self._interventions,
+            plans_rejected=self._follow.rejected,
+            decision=motion.decision,
+            plan_age_ns=motion.plan_age_ns,
+            speed_mps=speed_mps,
+            realtime=self._realtime,
+        )
+        self._loop.write(record, now_ns)
+
+
+def _command_in_force(run: Path, now_ns: int) -> Command:
+    """What an earlier follower commanded a moment ago, so that a restart is no jolt; else rest."""
+    try:
+        with BoardReader(run / ACTUATION_BOARD, ACTUATION) as board:
+            stamped = board.read()
+    except BoardError:
+        return REST
+    if stamped is None or now_ns - stamped.mono_ns > _TAKE_OVER_NS:
+        return REST
+    return Command(stamped.record.acceleration_mps2, stamped.record.curvature_per_m)

@@ -1,0 +1,228 @@
+"""What a policy worker tells the others: plans, figures, decisions.
+
+Owns: the worker's four files (plan, limits and worker board, decision ring) and the counts in them.
+Must not know: policies, what is driven.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from agent.board.layout import bytes_from_text
+from agent.board.records import (
+    DECISION_SLOT_BYTES,
+    DECISION_SLOTS,
+    LIMITS,
+    PLAN,
+    WORKER,
+    LimitsRecord,
+    PlanRecord,
+    Worker,
+    WorkerRecord,
+    WorkerState,
+    decisions_ring,
+    limits_board,
+    plan_board,
+    raw_from_digest,
+    worker_board,
+)
+from agent.board.ring import RingWriter
+from agent.board.seqlock import BoardWriter
+from models.contract import PolicyContract, UnicycleActions
+from models.digest import Digest
+from models.errors import ContractMismatchError, RoskvaError
+from models.release.manifest import ReleaseLimits
+from models.runtime.policy import Decision
+from models.wire.messages import DecisionRecord, encode
+
+_KEPT_LATENCIES = 256
+_PLAN_DIGITS = 7
+"""Decimals of a waypoint in a decision record: finer than float32 is at these magnitudes' use."""
+_REASONING_CHARACTERS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """The place that a worker was given, and what for."""
+
+    place: Worker
+    slot: str
+    digest: Digest
+    epoch: int
+    pid: int
+
+
+class Publisher:
+    """A worker's boards. Its figures start at zero with each worker."""
+
+    def __init__(self, run: Path, post: Post) -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        self._post = post
+        self._raw = raw_from_digest(post.digest)
+        self._worker = BoardWriter(run / worker_board(post.place), WORKER)
+        self._limits = BoardWriter(run / limits_board(post.place), LIMITS)
+        self._plan = BoardWriter(run / plan_board(post.place), PLAN)
+        self._ring = RingWriter(run / decisions_ring(post.place), DECISION_SLOT_BYTES, DECISION_SLOTS)
+        self._latencies: deque[int] = deque(maxlen=_KEPT_LATENCIES)
+        self._figures = _first_figures(post, self._raw)
+
+    def loading(self, mono_ns: int) -> None:
+        """The worker lives and has not loaded yet."""
+        self._write(replace(self._figures, state=WorkerState.LOADING), mono_ns)
+
+    def ready(self, version: str, precision: str, mono_ns: int) -> None:
+        """The release is loaded and reproduces its golden outputs."""
+        known = replace(self._figures, version=version, precision=precision)
+        self._write(replace(known, state=WorkerState.READY), mono_ns)
+
+    def refused(self, error: RoskvaError, mono_ns: int) -> None:
+        """The release cannot drive here, or no longer, for the reason in `error`."""
+        told = replace(self._figures, reason=error.code, detail=str(error))
+        self._write(replace(told, state=WorkerState.REFUSED), mono_ns)
+
+    def alive(self, mono_ns: int) -> None:
+        """Say the same again, with a fresh stamp."""
+        self._write(self._figures, mono_ns)
+
+    def promised(self, contract: PolicyContract, limits: ReleaseLimits, mono_ns: int) -> None:
+        """Publish what the gate has to hold the release to. Raises `ContractMismatchError` for joints."""
+        actions = contract.action_space
+        if not isinstance(actions, UnicycleActions):
+            raise ContractMismatchError(
+                f"policy {contract.name} moves joints; this loop drives acceleration and curvature"
+            )
+        record = LimitsRecord(
+            epoch=self._post.epoch,
+            digest=self._raw,
+            max_acceleration_mps2=actions.max_acceleration_mps2,
+            max_braking_mps2=actions.max_braking_mps2,
+            max_jerk_mps3=limits.max_jerk_mps3,
+            max_curvature_per_m=actions.max_curvature_per_m,
+            max_curvature_rate_per_ms=actions.max_curvature_per_m * _SWEEPS_PER_S,
+            max_lateral_mps2=limits.max_lateral_mps2,
+            max_speed_mps=limits.max_speed_mps,
+            decision_p99_ns=round(limits.decision_p99_ms * 1e6),
+        )
+        self._limits.write(record, mono_ns)
+
+    def plan(self, decision: Decision, sequence: int, dt_ns: int, mono_ns: int) -> None:
+        """Put the plan of decision `sequence` on the board, for the follower to take or not."""
+        record = PlanRecord(
+            decision=sequence,
+            epoch=self._post.epoch,
+            observation_ns=decision.observation_ns,
+            decided_ns=mono_ns,
+            dt_ns=dt_ns,
+            steps=len(decision.plan),
+            digest=self._raw,
+            waypoints=np.ascontiguousarray(decision.plan, "<f4").tobytes(),
+        )
+        self._plan.write(record, mono_ns)
+
+    def decided(self, decision: Decision, latency_ns: int, mono_ns: int) -> None:
+        """Count one decision that took `latency_ns`."""
+        self._latencies.append(latency_ns)
+        ordered = sorted(self._latencies)
+        before = self._figures
+        after = replace(
+            before,
+            decisions=before.decisions + 1,
+            tokens_total=before.tokens_total + len(decision.tokens),
+            busy_ns=before.busy_ns + latency_ns,
+            latency_last_ns=latency_ns,
+            latency_p50_ns=ordered[len(ordered) // 2],
+            latency_p99_ns=ordered[(len(ordered) * 99) // 100],
+            sentence=decision.reasoning,
+        )
+        self._write(after, mono_ns)
+
+    def dropped(self, count: int, busy_ns: int = 0) -> None:
+        """Count decisions that were not made, or made for nothing in `busy_ns`; told with the next write."""
+        before = self._figures
+        self._figures = replace(before, dropped=before.dropped + count, busy_ns=before.busy_ns + busy_ns)
+
+    def record(self, record: DecisionRecord) -> None:
+        """Queue a decision for the fleet; where the ring is full it is counted there."""
+        self._ring.push(encode(record))
+
+    def _write(self, figures: "Figures", mono_ns: int) -> None:
+        self._figures = figures
+        self._worker.write(figures.record(), mono_ns)
+
+
+_SWEEPS_PER_S = 2.0
+"""From straight to full curvature in half a second: no release states a rate yet, steering systems have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`WorkerRecord` with its texts still texts."""
+
+    pid: int
+    epoch: int
+    state: WorkerState
+    digest: bytes
+    decisions: int = 0
+    dropped: int = 0
+    tokens_total: int = 0
+    busy_ns: int = 0
+    latency_last_ns: int = 0
+    latency_p50_ns: int = 0
+    latency_p99_ns: int = 0
+    reason: str = ""
+    detail: str = ""
+    version: str = ""
+    precision: str = ""
+    sentence: str = ""
+
+    def record(self) -> WorkerRecord:
+        """As it goes on the board."""
+        return WorkerRecord(
+            self.pid,
+            self.epoch,
+            int(self.state),
+            self.digest,
+            self.decisions,
+            self.dropped,
+            self.tokens_total,
+            self.busy_ns,
+            self.latency_last_ns,
+            self.latency_p50_ns,
+            self.latency_p99_ns,
+            bytes_from_text(self.reason, 48),
+            bytes_from_text(self.detail, 160),
+            bytes_from_text(self.version, 32),
+            bytes_from_text(self.precision, 16),
+            bytes_from_text(self.sentence, 256),
+        )
+
+
+def _first_figures(post: Post, raw: bytes) -> Figures:
+    return Figures(pid=post.pid, epoch=post.epoch, state=WorkerState.LOADING, digest=raw)
+
+
+def record_of(decision: Decision, sequence: int, latency_ns: int, observed_utc_ns: int) -> DecisionRecord:
+    """What the fleet learns of a decision before it is known whether and how it was executed."""
+    rows = decision.plan.astype(float).round(_PLAN_DIGITS).tolist()
+    return DecisionRecord(
+        sequence=sequence,
+        release_digest=decision.release_digest,
+        observed_utc_ns=observed_utc_ns,
+        latency_ns=latency_ns,
+        visual_ns=decision.latency.visual_ns,
+        reason_ns=decision.latency.reason_ns,
+        action_ns=decision.latency.action_ns,
+        tokens=len(decision.tokens),
+        reasoning=decision.reasoning[:_REASONING_CHARACTERS],
+        plan=tuple((acceleration, curvature) for acceleration, curvature in rows),
+        flow_steps=decision.flow_steps,
+        seed=decision.seed,
+        ticks=0,
+        first_tick_utc_ns=0,
+        applied_acceleration_mps2=0.0,
+        applied_curvature_per_m=0.0,
+        interventions=0,
+        energy_j=0.0,
+    )

@@ -1,0 +1,178 @@
+"""A seat: one child process, watched through its board.
+
+Owns: what can be said of a worker or the follower from outside (loading, ready, refused, dead, hung), and when to
+start it again. Must not know: which seat drives, orders, plans.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from agent.board.feed import Feed
+from agent.board.layout import text_from
+from agent.board.records import (
+    LOOP,
+    LOOP_BOARD,
+    WORKER,
+    LoopRecord,
+    Worker,
+    WorkerRecord,
+    WorkerState,
+    worker_board,
+)
+from models.digest import Digest
+
+_S = 1_000_000_000
+HUNG_NS = 3 * _S
+_FOLLOWER_HUNG_NS = 2 * _S
+LOAD_NS = 120 * _S
+_SETTLED_NS = 30 * _S
+_BACKOFF_NS = (0, _S // 5, _S, 2 * _S, 5 * _S)
+_REFUSED_NS = 10 * _S
+
+
+class Child(Protocol):
+    """A process that we started; `subprocess.Popen` is one."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        ...
+
+    def kill(self) -> None:
+        """End it."""
+        ...
+
+    def wait(self) -> int:
+        """Reap it."""
+        ...
+
+
+class _Occupied:
+    """What all seats can do with the child in them."""
+
+    _child: Child | None = None
+
+    def end(self) -> None:
+        """Kill the child and reap it: it has nothing to save."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
+
+    def ask_to_end(self) -> None:
+        """SIGTERM; `end` makes sure of it."""
+        if self._child is not None and self.runs:
+            self._child.terminate()
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self._child is not None and self._child.poll() is None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release in a slot of this device."""
+
+    slot: str
+    digest: Digest
+
+
+class Pulse(Enum):
+    """How a worker is, from outside."""
+
+    LOADING = auto()
+    READY = auto()
+    REFUSED = auto()
+    DEAD = auto()
+    HUNG = auto()
+
+
+class Seat(_Occupied):
+    """One place, taken by a worker for `release` as long as the seat exists; the worker may be started again."""
+
+    def __init__(self, run: Path, place: Worker, release: Release) -> None:
+        self.place, self.release = place, release
+        self.epoch = 0
+        self.deaths = 0
+        self.reason, self.detail = "", ""
+        self._board: Feed[WorkerRecord] = Feed(run / worker_board(place), WORKER)
+        self._started_ns = 0
+        self._row = 0
+        self.due_ns: int | None = 0
+        """When to start a worker here; None while one runs."""
+
+    def started(self, child: Child, epoch: int, mono_ns: int) -> None:
+        """A worker with this `epoch` was started in the seat."""
+        self._child, self.epoch, self._started_ns, self.due_ns = child, epoch, mono_ns, None
+
+    def pulse(self, mono_ns: int) -> Pulse:
+        """How the worker is now. A refusal is told in `reason` and `detail`."""
+        record = self._record(mono_ns)
+        state = record.state if record else WorkerState.LOADING
+        if record and state == WorkerState.REFUSED:
+            self.reason, self.detail = text_from(record.reason), text_from(record.detail)
+            return Pulse.REFUSED
+        if self._child is None or self._child.poll() is not None:
+            status = None if self._child is None else self._child.poll()
+            self.reason, self.detail = "policy-worker", f"the policy worker ended with status {status}"
+            return Pulse.DEAD
+        age_ns = mono_ns - (self._board.latest.mono_ns if record and self._board.latest else self._started_ns)
+        if age_ns > (HUNG_NS if state == WorkerState.READY else LOAD_NS):
+            self.reason, self.detail = (
+                "policy-worker",
+                f"the policy worker said nothing for {age_ns / _S:.1f} s",
+            )
+            return Pulse.HUNG
+        return Pulse.READY if state == WorkerState.READY else Pulse.LOADING
+
+    def vacate(self, pulse: Pulse, mono_ns: int) -> None:
+        """End what is left of the worker after `pulse` and say when the next one is due.
+
+        At once the first time; the waits grow with each death until a worker has lived 30 s.
+        """
+        self.end()
+        if pulse is Pulse.REFUSED:
+            self.due_ns = mono_ns + _REFUSED_NS
+            return
+        self._row = 0 if mono_ns - self._started_ns > _SETTLED_NS else self._row
+        self.due_ns = mono_ns + _BACKOFF_NS[min(self._row, len(_BACKOFF_NS) - 1)]
+        self._row += 1
+
+    def _record(self, mono_ns: int) -> WorkerRecord | None:
+        """The board, where it was written by the worker that sits here now."""
+        self._board.news(mono_ns)
+        stamped = self._board.latest
+        return stamped.record if stamped and stamped.record.epoch == self.epoch else None
+
+
+class FollowerSeat(_Occupied):
+    """The follower's place: never left empty, for without it nobody steers."""
+
+    def __init__(self, run: Path, spawn: Callable[[], Child]) -> None:
+        self._spawn = spawn
+        self._board: Feed[LoopRecord] = Feed(run / LOOP_BOARD, LOOP)
+        self._started_ns = 0
+
+    def start(self, mono_ns: int) -> None:
+        """Start a follower."""
+        self._child, self._started_ns = self._spawn(), mono_ns
+
+    def watch(self, mono_ns: int) -> bool:
+        """Start the follower again, at once, where it died or its board stands still; whether that was so."""
+        self._board.news(mono_ns)
+        settled = mono_ns - self._started_ns > 2 * _FOLLOWER_HUNG_NS
+        hung = settled and self._board.recent(mono_ns, _FOLLOWER_HUNG_NS) is None
+        if self.runs and not hung:
+            return False
+        self.end()
+        self.start(mono_ns)
+        return True

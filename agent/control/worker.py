@@ -1,0 +1,246 @@
+"""The policy worker: loads one release, then decides on the latest observation, again and again.
+
+Owns: the order of loading, which observation is decided when, what is published and what is dropped.
+Must not know: how a release is verified or run, where observations come from, who follows the plans.
+`agent.app.worker` is the process around it. A worker may hang or die at any point; its boards' ages say so.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from agent.board.feed import Feed
+from agent.board.records import (
+    HORIZON_MAX,
+    POLICY,
+    POLICY_BOARD,
+    POWER,
+    POWER_BOARD,
+    PolicyRecord,
+    PowerRecord,
+)
+from agent.control.publish import Post, Publisher, record_of
+from agent.errors import PolicyWorkerError
+from agent.ports import Clock
+from models.contract import PolicyContract
+from models.errors import ContractMismatchError, NotNowError, RoskvaError
+from models.release.manifest import ReleaseLimits
+from models.runtime.policy import Decision, Knobs, Observation, Policy
+from models.wire.messages import DecisionRecord
+
+DECISIONS_PER_EPOCH = 10_000_000
+_S = 1_000_000_000
+_POLL_NS = 3_000_000
+_NAP_NS = 40_000_000
+_ALIVE_NS = _S // 2
+_POWER_MAX_AGE_NS = 3 * _S
+_FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 2.0, 8, 2
+_SHADOW_HZ = 2.0
+_SHADOW_KEPT = 2
+"""Shadow decisions remembered: the follower may take over at the latest one or at the one before."""
+_MAX_FAILURES = 10
+_PLANT_PATIENCE_NS = 15 * _S
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPolicy:
+    """A release, verified, loaded, warmed and true to its golden outputs."""
+
+    policy: Policy
+    version: str
+    precision: str
+    limits: ReleaseLimits
+
+
+class PolicyLoader(Protocol):
+    """Where a worker gets its policy from."""
+
+    def load(self) -> LoadedPolicy:
+        """Verify, load, warm, check against the golden outputs. Raises `RoskvaError` where any of it fails."""
+        ...
+
+
+class ObservationSource(Protocol):
+    """What a worker sees."""
+
+    def news(self, mono_ns: int) -> Observation | None:
+        """The latest observation, where it is another than at the call before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker is built from. `connect` opens the plant for a contract, or raises `RoskvaError`."""
+
+    run: Path
+    clock: Clock
+    loader: PolicyLoader
+    connect: Callable[[PolicyContract], ObservationSource]
+    decision_hz: float
+    stopping: Callable[[], bool]
+
+
+class Turn(NamedTuple):
+    """How the next decisions are to be made: period, knobs, and whether this worker drives."""
+
+    period_ns: int
+    knobs: Knobs
+    driving: bool
+
+
+def serve(post: Post, around: Surroundings) -> int:
+    """Load and decide until told to stop; returns the exit status, that of the error where one ended it."""
+    publisher = Publisher(around.run, post)
+    publisher.loading(around.clock.mono_ns())
+    try:
+        loaded = around.loader.load()
+        if loaded.policy.release_digest != post.digest:
+            raise ContractMismatchError(
+                f"loaded {loaded.policy.release_digest}, and {post.digest} was ordered"
+            )
+        publisher.promised(loaded.policy.contract, loaded.limits, around.clock.mono_ns())
+        source = _connected(loaded.policy.contract, around, publisher)
+        publisher.ready(loaded.version, loaded.precision, around.clock.mono_ns())
+        DecideLoop(post, around, loaded.policy, publisher).run(source)
+    except RoskvaError as error:
+        publisher.refused(error, around.clock.mono_ns())
+        return error.exit_code
+    return 0
+
+
+def _connected(contract: PolicyContract, around: Surroundings, publisher: Publisher) -> ObservationSource:
+    """The plant, waiting a while for one that is not up yet; raises what `connect` raises after that."""
+    patience_ns = around.clock.mono_ns() + _PLANT_PATIENCE_NS
+    while True:
+        try:
+            return around.connect(contract)
+        except NotNowError:
+            now_ns = around.clock.mono_ns()
+            if now_ns > patience_ns or around.stopping():
+                raise
+            publisher.alive(now_ns)
+            around.clock.sleep_until(now_ns + _S // 5)
+
+
+class DecideLoop:
+    """Latest observation wins: one is decided at most once, and those that came meanwhile are passed over."""
+
+    def __init__(self, post: Post, around: Surroundings, policy: Policy, publisher: Publisher) -> None:
+        self._post, self._around, self._policy, self._publisher = post, around, policy, publisher
+        self._clock = around.clock
+        self._power: Feed[PowerRecord] = Feed(around.run / POWER_BOARD, POWER)
+        self._selected: Feed[PolicyRecord] = Feed(around.run / POLICY_BOARD, POLICY)
+        self._dt_ns = round(policy.contract.dt_s * 1e9)
+        self._made = 0
+        self._failures = 0
+        self._drove = False
+        self._due_ns = 0
+        self._decided: Observation | None = None
+        self._shadow: deque[DecisionRecord] = deque(maxlen=_SHADOW_KEPT)
+
+    def run(self, source: ObservationSource) -> None:
+        """Decide until told to stop. Raises `PolicyWorkerError` where the policy fails ten times in a row."""
+        seen: Observation | None = None
+        alive_ns = self._clock.mono_ns()
+        while not self._around.stopping():
+            now_ns = self._clock.mono_ns()
+            seen = source.news(now_ns) or seen
+            turn = self._turn(now_ns)
+            if seen is not None and seen is not self._decided and self._is_due(seen, turn):
+                self._count_skipped(seen, turn)
+                self._decide(seen, turn)
+                alive_ns = self._clock.mono_ns()
+                continue
+            if now_ns - alive_ns >= _ALIVE_NS:
+                self._publisher.alive(now_ns)
+                alive_ns = now_ns
+            nap_ns = min(max(self._due_ns - now_ns, _POLL_NS), _NAP_NS)
+            self._clock.sleep_until(now_ns + nap_ns)
+
+    def _turn(self, now_ns: int) -> Turn:
+        self._power.news(now_ns)
+        self._selected.news(now_ns)
+        contract = self._policy.contract
+        power = self._power.recent(now_ns, _POWER_MAX_AGE_NS)
+        hz, tokens, steps = _knobs(power)
+        selected = self._selected.latest
+        driving = selected is not None and selected.record.epoch == self._post.epoch
+        if driving and not self._drove:
+            self._take_over()
+        self._drove = driving
+        hz = min(hz, self._around.decision_hz) if driving else min(hz, _SHADOW_HZ)
+        tokens = max(0, min(tokens, contract.reasoning.max_tokens))
+        knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
+        return Turn(round(_S / hz), knobs, driving)
+
+    def _take_over(self) -> None:
+        """From shadow to driving: the next observation is due at once, and what may be driving already is told."""
+        self._due_ns = 0
+        while self._shadow:
+            self._publisher.record(self._shadow.popleft())
+
+    def _is_due(self, seen: Observation, turn: Turn) -> bool:
+        """Paced by when observations were made: a tenth of the period is their jitter, not earliness."""
+        return seen.mono_ns >= self._due_ns - turn.period_ns // 10
+
+    def _count_skipped(self, seen: Observation, turn: Turn) -> None:
+        """Count the observations that a timely worker would have decided on between the last one and `seen`."""
+        last, self._decided = self._decided, seen
+        late_ns = seen.mono_ns - self._due_ns
+        if last is not None and self._due_ns:
+            between = max(seen.sequence - last.sequence - 1, 0)
+            whole = int(late_ns / turn.period_ns + 0.1)
+            self._publisher.dropped(min(max(whole, 0), between))
+        # Keep the phase where the observation was only a little late, so that the rate is held in the mean.
+        in_phase = self._due_ns and late_ns < turn.period_ns // 2
+        self._due_ns = (self._due_ns if in_phase else seen.mono_ns) + turn.period_ns
+
+    def _decide(self, seen: Observation, turn: Turn) -> None:
+        sequence = self._post.epoch * DECISIONS_PER_EPOCH + self._made + 1
+        start_ns = self._clock.mono_ns()
+        try:
+            decision = self._policy.decide(seen, turn.knobs, sequence)
+            _check_plan(decision, self._policy.contract)
+        except RoskvaError as error:
+            self._failed(error, self._clock.mono_ns() - start_ns)
+            return
+        self._made += 1
+        self._failures = 0
+        now_ns = self._clock.mono_ns()
+        driving = self._turn(now_ns).driving
+        self._publisher.plan(decision, sequence, self._dt_ns, now_ns)
+        self._publisher.decided(decision, now_ns - start_ns, now_ns)
+        observed_utc_ns = self._clock.utc_ns() - (self._clock.mono_ns() - seen.mono_ns)
+        record = record_of(decision, sequence, now_ns - start_ns, observed_utc_ns)
+        if driving:
+            self._publisher.record(record)
+        else:
+            self._shadow.append(record)
+
+    def _failed(self, error: RoskvaError, busy_ns: int) -> None:
+        self._failures += 1
+        self._publisher.dropped(1, busy_ns)
+        self._publisher.alive(self._clock.mono_ns())
+        if self._failures >= _MAX_FAILURES:
+            raise PolicyWorkerError(f"{self._failures} decisions failed in a row, the last: {error}")
+
+
+def _knobs(power: PowerRecord | None) -> tuple[float, int, int]:
+    """Rate in Hz, tokens, flow steps: the governor's, or the most frugal where it is silent or makes no sense."""
+    if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz > 0):
+        return _FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS
+    return power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps
+
+
+def _check_plan(decision: Decision, contract: PolicyContract) -> None:
+    """Raise `PolicyWorkerError` where the plan is not what the contract says, or holds a number that is none."""
+    expected = (contract.horizon_steps, 2)
+    if decision.plan.shape != expected or contract.horizon_steps > HORIZON_MAX:
+        raise PolicyWorkerError(f"plan of shape {decision.plan.shape}; the contract says {expected}")
+    if not np.isfinite(decision.plan).all():
+        raise PolicyWorkerError("plan with a value that is not a finite number")
