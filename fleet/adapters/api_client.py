@@ -4,7 +4,6 @@ Owns: requests, size bounds, deadlines, and turning HTTP's failures into ours; a
 Must not know: what an answer is worth. Nothing from the server is believed here; `models` verifies it.
 """
 
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -13,7 +12,7 @@ import httpx
 import msgspec
 
 from models.digest import Digest
-from models.errors import MalformedError, NotNowError, TransferError, UnknownObjectError
+from models.errors import MalformedError, RoskvaError, TransferError, UnknownObjectError, UsageError
 from models.wire.messages import DecisionRecord, Repository
 
 API_PATH = "/api/v1"
@@ -56,6 +55,10 @@ class DescentView(msgspec.Struct, frozen=True):
 
     releases: tuple[ReleaseReference, ...] = ()
     devices: tuple[DeviceUseView, ...] = ()
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str = ""
 
 
 class ApiClient:
@@ -129,13 +132,14 @@ def _bounded(answer: httpx.Response, path: str, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _failure(path: str, status: int, body: bytes) -> NotNowError:
+def _failure(path: str, status: int, body: bytes) -> RoskvaError:
     try:
-        said = msgspec.json.decode(body)
+        detail = msgspec.json.decode(body, type=_Problem).detail
     except msgspec.DecodeError:
-        said = None
-    detail = said.get("detail") if isinstance(said, Mapping) else None
-    return TransferError(f"the server answered {status} to {path}: {str(detail or '')[:200]}")
+        detail = ""
+    if status == httpx.codes.BAD_REQUEST:
+        return UsageError(detail or f"the server does not understand {path}")
+    return TransferError(f"the server answered {status} to {path}: {detail[:200]}")
 
 
 def _quoted(text: str) -> str:

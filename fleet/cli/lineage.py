@@ -16,7 +16,6 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 from rich.text import Text
 
 from fleet.cli.code_of import code_from_text
@@ -152,19 +151,17 @@ def _show(written: _Written, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_summary(written)))
         return
-    rack = claim.internal.rack
-    table = Table.grid(padding=(0, 2))
+    console = Console()
     rows = {
         "checkpoint": claim.subject_digest,
         "layout": f"{written.recorded.layout.format}, iteration {_iteration(written)}",
         "files": f"{len(written.recorded.entries)}, {written.recorded.size_bytes:,} bytes → {written.table}",
         "parents": ", ".join(f"{parent.role} {parent.name}" for parent in claim.parents) or "none named",
-        "rack": _rack_text(rack),
+        "rack": _rack_text(claim.internal.rack),
         "claim": f"{claim.step} by {written.builder} → {written.claim}",
     }
     for name, value in rows.items():
-        table.add_row(Text(name, style="dim"), Text(value))
-    Console(soft_wrap=True).print(table)
+        console.print(Text.assemble((f"{name:<12}", "dim"), value), soft_wrap=True)
 
 
 def _iteration(written: _Written) -> int | None:

@@ -53,6 +53,13 @@ class Findings:
         broken = [str(verdict) for verdict in self.verdicts if not verdict.verified]
         return tuple(reason for reason in (*broken, self.lineage_reason, self.signature_reason) if reason)
 
+    def insist(self) -> None:
+        """Raise `ClaimError` or `ModelSignatureError`, naming everything that does not hold."""
+        if self.verified:
+            return
+        kind = ModelSignatureError if self.reasons == (self.signature_reason,) else ClaimError
+        raise kind("; ".join(self.reasons))
+
 
 def examine(manifest: ReleaseManifest, files: SmallFiles, policy: TrustPolicy) -> Findings:
     """Check signature and lineage of the release that `manifest` is, without its model files."""
@@ -99,9 +106,3 @@ def _against_manifest(chain: Chain, manifest: ReleaseManifest) -> str:
     if manifest.checkpoint_digest not in {item.claim.subject_digest for item in chain.checkpoints}:
         return f"no claim of training says how checkpoint {manifest.checkpoint_digest[:19]} came to be"
     return ""
-
-
-def summary_of(findings: Findings) -> None:
-    """Raise `ClaimError` naming the first thing that does not hold, if any."""
-    if not findings.verified:
-        raise ClaimError("; ".join(findings.reasons) or "the lineage does not hold")
