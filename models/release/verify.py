@@ -44,6 +44,8 @@ from models.trust.policy import TrustPolicy
 MODEL_ROLES = frozenset({"visual", "reason", "action", "golden"})
 ROLES = MODEL_ROLES | {"claims"}
 MAX_CLAIMS_BYTES = 1 << 20
+CHECKS = ("files", "identity", "directory", "digests", "signature", "lineage")
+"""The names of the checks, in the order in which they are made."""
 
 _MAKER = object()
 
