@@ -1,0 +1,279 @@
+"""Builds a release: checkpoint → graphs → quantised graphs → golden outputs → claims → `release.json`.
+
+Owns: the order of these steps, and the directory, which appears whole or not at all.
+Must not know: how the release is signed and published, terminals, clocks (times are passed in).
+
+Same inputs give the same bytes, apart from the ECDSA signatures in the claims (and what names those: the claims
+file's digest in `release.json`).
+"""
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from models.contract import PolicyContract
+from models.digest import Digest, digest_of, short
+from models.errors import ClaimError, UsageError
+from models.lineage.chain import verify_chain
+from models.lineage.claim import BundleParameters
+from models.quantise.apply import Precision, Quantised, quantise
+from models.quantise.report import QuantisationReport, output_difference
+from models.release.claims import ClaimWriter, Occasion, Subjects
+from models.release.family import ModelFamily, family_of
+from models.release.files import FileEntry, chunk_digests, scan, table_digest
+from models.release.golden import full_knobs, golden_bytes
+from models.release.manifest import (
+    CLAIMS_NAME,
+    GOLDEN_NAME,
+    MANIFEST_NAME,
+    ReleaseFile,
+    ReleaseLimits,
+    ReleaseManifest,
+    bytes_from_manifest,
+    manifest_from_bytes,
+)
+from models.release.names import NameRule, check_name
+from models.runtime.onnx import OnnxPolicy
+from models.runtime.policy import Decision, Observation
+from models.runtime.signature import GraphRole
+from models.trust.atomic import sync_folder, write_atomically
+from models.trust.keyset import KeyDirectory, policy_of
+
+CHUNK_BYTES = 65536
+GOLDEN_CASES = 4
+COMPARED_CASES = 24
+"""Observations on which the quantised policy is compared with the float one; the golden cases are among them."""
+MODEL_PATHS = {f"model/{role}.onnx": role for role in GraphRole}
+_ROLES = {path: str(role) for path, role in MODEL_PATHS.items()} | {
+    GOLDEN_NAME: "golden",
+    CLAIMS_NAME: "claims",
+}
+
+
+class BuildStep(StrEnum):
+    """What is being done, for progress."""
+
+    CHECKPOINT = "hash the checkpoint, check its claim"
+    EXPORT = "export the graphs"
+    QUANTISE = "quantise"
+    COMPARE = "compare with float32, make golden outputs"
+    CLAIMS = "sign the claims"
+    WRITE = "write the release"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """What to build, of what, and in whose name.
+
+    `checkpoint_claim` holds the checkpoint's signed claim, and before it those of its base models. `keys` signs the
+    claims as converter, quantiser and bundler. `created_utc` is RFC 3339 with `Z`; `invocation` names this run.
+    Without `limits` those of the model's family are taken.
+    """
+
+    checkpoint: Path
+    checkpoint_claim: bytes
+    precision: Precision
+    name: str
+    version: str
+    counter: int
+    hardware: tuple[str, ...]
+    keys: KeyDirectory
+    out: Path
+    created_utc: str
+    invocation: str
+    limits: ReleaseLimits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRelease:
+    """The directory (all but the model signature), its identity, and what quantisation cost."""
+
+    directory: Path
+    digest: Digest
+    manifest: ReleaseManifest
+    report: QuantisationReport
+
+
+def build(request: BuildRequest, on_step: Callable[[BuildStep], None] = lambda _: None) -> BuiltRelease:
+    """Write the release that `request` asks for; `on_step` is told of each step as it begins.
+
+    Raises:
+        UsageError: `out` exists, or the checkpoint cannot be read.
+        HostileNameError: the name or the version cannot be a path component.
+        UnknownFamilyError: no exporter for this kind of checkpoint.
+        ClaimError: the claim is of another checkpoint, or does not hold.
+        ModelNotAllowedError, GoldenMismatchError: the checkpoint makes a policy that no device would run.
+    """
+    if request.out.exists():
+        raise UsageError(f"{request.out} exists; a release is never overwritten")
+    check_name(f"{request.name}/{request.version}")  # it becomes a path where releases are published
+    return _Build(request, on_step).run()
+
+
+class _Build:
+    """One build under way."""
+
+    def __init__(self, request: BuildRequest, on_step: Callable[[BuildStep], None]) -> None:
+        self._request, self._on_step = request, on_step
+
+    def run(self) -> BuiltRelease:
+        request = self._request
+        self._on_step(BuildStep.CHECKPOINT)
+        family = family_of(request.checkpoint)
+        checkpoint = _checked_checkpoint(request)
+        self._on_step(BuildStep.EXPORT)
+        contract = family.contract(request.checkpoint)
+        floats = family.export(request.checkpoint)
+        self._on_step(BuildStep.QUANTISE)
+        quantised = quantise(floats, request.precision)
+        self._on_step(BuildStep.COMPARE)
+        before, after = _files_of(floats), _files_of(quantised.graphs)
+        report, golden = _judged(contract, family, (before, after), quantised)
+        self._on_step(BuildStep.CLAIMS)
+        model = {**after, GOLDEN_NAME: golden}
+        subjects = Subjects(checkpoint, _table(before), _table(after), _table(model))
+        claims, ancestors = self._claims(subjects, report, contract, floats)
+        self._on_step(BuildStep.WRITE)
+        with _whole_directory(request.out) as folder:
+            _write(folder, {**model, CLAIMS_NAME: claims})
+            manifest = self._manifest(folder, (contract, family.limits), subjects, ancestors)
+            write_atomically(folder / MANIFEST_NAME, [bytes_from_manifest(manifest)])
+        manifest, digest = manifest_from_bytes(bytes_from_manifest(manifest))
+        return BuiltRelease(request.out, digest, manifest, report)
+
+    def _claims(
+        self,
+        subjects: Subjects,
+        report: QuantisationReport,
+        contract: PolicyContract,
+        floats: Mapping[str, onnx.ModelProto],
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """The claims file and its ancestors, read back as a device will read it."""
+        request = self._request
+        writer = ClaimWriter(request.keys, Occasion(request.created_utc, request.invocation), subjects)
+        opset = next(iter(floats.values())).opset_import[0].version
+        lines = (
+            request.checkpoint_claim.rstrip(b"\n") + b"\n",
+            writer.convert(opset),
+            writer.quantise(request.precision, report, contract),
+            writer.bundle(
+                BundleParameters(
+                    name=request.name,
+                    version=request.version,
+                    counter=request.counter,
+                    hardware=request.hardware,
+                )
+            ),
+        )
+        chain = verify_chain(b"".join(lines), policy_of(request.keys), subjects.leaf)
+        return b"".join(lines), tuple(sorted(chain.ancestors))
+
+    def _manifest(
+        self,
+        folder: Path,
+        promises: tuple[PolicyContract, ReleaseLimits],
+        subjects: Subjects,
+        ancestors: tuple[str, ...],
+    ) -> ReleaseManifest:
+        request = self._request
+        contract, limits = promises
+        return ReleaseManifest(
+            name=request.name,
+            version=request.version,
+            counter=request.counter,
+            hardware=request.hardware,
+            precision=str(request.precision),
+            contract=contract,
+            limits=request.limits or limits,
+            files=tuple(_release_file(folder, entry) for entry in scan(folder)),
+            model_digest=subjects.leaf,
+            checkpoint_digest=subjects.checkpoint,
+            ancestors=ancestors,
+            created_utc=request.created_utc,
+        )
+
+
+def _checked_checkpoint(request: BuildRequest) -> Digest:
+    """The checkpoint's digest, which the claim must be about."""
+    found = table_digest(scan(request.checkpoint, rule=NameRule.CHECKPOINT))
+    try:
+        verify_chain(request.checkpoint_claim, policy_of(request.keys), found, leaf_step=None)
+    except ClaimError as error:
+        raise ClaimError(
+            f"the claim is not of this checkpoint ({short(found)}), or does not hold: {error}"
+        ) from error
+    return found
+
+
+def _judged(
+    contract: PolicyContract,
+    family: ModelFamily,
+    files: tuple[Mapping[str, bytes], Mapping[str, bytes]],
+    quantised: Quantised,
+) -> tuple[QuantisationReport, bytes]:
+    """The report with its output difference, and the golden outputs of the policy that ships."""
+    observations = family.observe(contract, COMPARED_CASES)
+    before, after = (_policy(contract, each) for each in files)
+    difference = output_difference(
+        _decisions(before, observations), _decisions(after, observations), contract
+    )
+    golden = golden_bytes(after, observations[:: COMPARED_CASES // GOLDEN_CASES])
+    return msgspec.structs.replace(quantised.report, difference=difference), golden
+
+
+def _policy(contract: PolicyContract, files: Mapping[str, bytes]) -> OnnxPolicy:
+    """A policy of files that are no release yet; their table's digest stands for one."""
+    graphs = {role: files[path] for path, role in MODEL_PATHS.items()}
+    return OnnxPolicy(_table(files), contract, graphs, threads=1)
+
+
+def _decisions(policy: OnnxPolicy, observations: tuple[Observation, ...]) -> list[Decision]:
+    knobs = full_knobs(policy.contract)
+    return [policy.decide(each, knobs, seed=index + 1) for index, each in enumerate(observations)]
+
+
+def _files_of(graphs: Mapping[str, onnx.ModelProto]) -> dict[str, bytes]:
+    return {path: graphs[role].SerializeToString(deterministic=True) for path, role in MODEL_PATHS.items()}
+
+
+def _table(files: Mapping[str, bytes]) -> Digest:
+    return table_digest(FileEntry(path, len(data), digest_of(data)) for path, data in files.items())
+
+
+@contextmanager
+def _whole_directory(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` at the end, or vanishes where anything failed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.with_name(f".{out.name}.{secrets.token_hex(4)}.building")
+    folder.mkdir()
+    try:
+        yield folder
+        folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    sync_folder(out.parent)
+
+
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    for path, data in contents.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_atomically(folder / path, [data])
+
+
+def _release_file(folder: Path, entry: FileEntry) -> ReleaseFile:
+    return ReleaseFile(
+        path=entry.path,
+        role=_ROLES[entry.path],
+        size_bytes=entry.size_bytes,
+        digest=entry.digest,
+        chunk_bytes=CHUNK_BYTES,
+        chunks=chunk_digests(folder / entry.path, CHUNK_BYTES),
+    )

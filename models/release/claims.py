@@ -1,0 +1,137 @@
+"""The claims that building a release makes: converted, quantised, bundled.
+
+Owns: what each of the three steps says, who signs it, and their order behind the checkpoint's own claim.
+Must not know: how graphs are made, where files lie.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from models.contract import JointActions, PolicyContract
+from models.digest import Digest
+from models.lineage.claim import (
+    BundleParameters,
+    Claim,
+    ConvertParameters,
+    Parameters,
+    Parent,
+    ParentRole,
+    QuantiseParameters,
+    Step,
+    sign_claim,
+)
+from models.lineage.facts import Facts, Measurement, Tool
+from models.quantise.apply import Precision
+from models.quantise.nvfp4 import BLOCK
+from models.quantise.report import QuantisationReport
+from models.trust.keyset import KeyDirectory
+
+_BUILDERS = {Step.CONVERT: "converter", Step.QUANTISE: "quantiser", Step.BUNDLE: "bundler"}
+_TOOLS = ("onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """What exists at each stage: the checkpoint, the float graphs, the quantised graphs, the model files."""
+
+    checkpoint: Digest
+    floats: Digest
+    quantised: Digest
+    leaf: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """When and as part of which run: RFC 3339 with `Z`, and the run's name."""
+
+    created_utc: str
+    invocation: str
+
+
+class ClaimWriter:
+    """Signs the claims of one build."""
+
+    def __init__(self, keys: KeyDirectory, occasion: Occasion, subjects: Subjects) -> None:
+        self._keys, self._occasion, self._subjects = keys, occasion, subjects
+
+    def convert(self, opset: int) -> bytes:
+        """The float graphs come from the checkpoint."""
+        subjects = self._subjects
+        return self._signed(
+            Step.CONVERT,
+            (subjects.floats, "graphs in float32"),
+            subjects.checkpoint,
+            ConvertParameters(opset=opset),
+            Facts(tools=_tools()),
+        )
+
+    def quantise(self, precision: Precision, report: QuantisationReport, contract: PolicyContract) -> bytes:
+        """The quantised graphs come from the float ones; nothing where `precision` is float32."""
+        if precision is Precision.FLOAT32:
+            return b""
+        excluded = tuple(f"{layer.graph}/{layer.weight}" for layer in report.left_alone)
+        parameters = QuantiseParameters(
+            scheme=str(precision),
+            group_size=BLOCK if precision is Precision.NVFP4 else None,
+            excluded=excluded[:1024],
+        )
+        subjects = self._subjects
+        return self._signed(
+            Step.QUANTISE,
+            (subjects.quantised, f"graphs in {precision}"),
+            subjects.floats,
+            parameters,
+            Facts(tools=_tools(), measurements=tuple(_measurements(report, contract))),
+        )
+
+    def bundle(self, parameters: BundleParameters) -> bytes:
+        """The release's model files come from the quantised graphs."""
+        subjects = self._subjects
+        title = f"{parameters.name} {parameters.version}"
+        return self._signed(
+            Step.BUNDLE, (subjects.leaf, title), subjects.quantised, parameters, Facts(tools=_tools())
+        )
+
+    def _signed(
+        self, step: Step, subject: tuple[Digest, str], parent: Digest, parameters: Parameters, facts: Facts
+    ) -> bytes:
+        builder = _BUILDERS[step]
+        claim = Claim(
+            step=step,
+            subject_digest=subject[0],
+            subject_name=subject[1],
+            parents=(Parent(ParentRole.SOURCE_MODEL, parent),),
+            parameters=parameters,
+            started_utc=self._occasion.created_utc,
+            finished_utc=self._occasion.created_utc,
+            invocation=self._occasion.invocation,
+            internal=facts,
+        )
+        return sign_claim(claim, self._keys.private_key(f"builder-{builder}"), builder)
+
+
+def _tools() -> tuple[Tool, ...]:
+    return tuple(Tool(name, version(name)) for name in _TOOLS)
+
+
+def _measurements(report: QuantisationReport, contract: PolicyContract) -> Iterable[Measurement]:
+    yield Measurement("bytes_before", float(report.bytes_before))
+    yield Measurement("bytes_after", float(report.bytes_after))
+    yield Measurement("worst_relative_weight_error", report.worst_relative_error)
+    difference = report.difference
+    if difference is None:
+        return
+    yield Measurement("compared_cases", float(difference.cases))
+    yield Measurement("token_agreement", difference.token_agreement)
+    means = zip(column_names(contract), difference.mean_difference, strict=True)
+    for name, value in means:
+        yield Measurement(f"plan_mean_difference_{name}", value)
+
+
+def column_names(contract: PolicyContract) -> tuple[str, ...]:
+    """The columns of a plan with their units."""
+    space = contract.action_space
+    if isinstance(space, JointActions):
+        return tuple(f"{name}_{unit}" for name, unit in zip(space.names, space.units, strict=True))
+    return ("acceleration_mps2", "curvature_per_m")
