@@ -70,6 +70,11 @@ def test_leaving_the_lane_is_seen_and_not_forgotten() -> None:
     assert not world.off_road
     _ahead(world, 1.0)
     assert world.off_road
+    for _ in range(80):
+        heading, offset = world.situation.heading_error_rad, world.lane_offset_m
+        world.step(0.0, -0.02 * offset - 0.2 * heading, 0.05)
+    assert abs(world.lane_offset_m) < 1.0
+    assert world.off_road
 
 
 def test_a_stopped_car_drives_off_once_it_has_been_waited_for() -> None:
