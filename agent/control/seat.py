@@ -27,6 +27,7 @@ from models.digest import Digest
 _S = 1_000_000_000
 HUNG_NS = 3 * _S
 _FOLLOWER_HUNG_NS = 2 * _S
+_FOLLOWER_PAUSE_NS = _S // 2
 LOAD_NS = 120 * _S
 _SETTLED_NS = 30 * _S
 _BACKOFF_NS = (0, _S // 5, _S, 2 * _S, 5 * _S)
@@ -167,11 +168,15 @@ class FollowerSeat(_Occupied):
         self._child, self._started_ns = self._spawn(), mono_ns
 
     def watch(self, mono_ns: int) -> bool:
-        """Start the follower again, at once, where it died or its board stands still; whether that was so."""
+        """Start the follower again where it died or its board stands still; whether that was so.
+
+        At once, except that one which cannot start is tried twice a second and no more.
+        """
         self._board.news(mono_ns)
         settled = mono_ns - self._started_ns > 2 * _FOLLOWER_HUNG_NS
         hung = settled and self._board.recent(mono_ns, _FOLLOWER_HUNG_NS) is None
-        if self.runs and not hung:
+        too_soon = mono_ns - self._started_ns < _FOLLOWER_PAUSE_NS
+        if too_soon or (self.runs and not hung):
             return False
         self.end()
         self.start(mono_ns)

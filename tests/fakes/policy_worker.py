@@ -1,84 +1,87 @@
-"""A policy worker that only keeps count: as fast as the governor lets it, with reasoning as long as it is told.
+"""A policy worker process whose release is simulated: `python -m tests.fakes.policy_worker --root R …`.
 
-Owns: the synthetic load of the power tests. It obeys `power.board` as the real one must.
+Owns: a `PolicyLoader` that takes the behaviour from `simulated.json` in the slot. All else is the real worker.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.board.records import (
-    POWER,
-    POWER_BOARD,
-    WORKER,
-    PowerRecord,
-    Worker,
-    WorkerRecord,
-    WorkerState,
-    worker_board,
+import msgspec
+
+from agent.adapters.clock import MonotonicClock
+from agent.app.worker import arguments_from, work
+from agent.config import load_config
+from agent.control.worker import LoadedPolicy
+from models.digest import Digest
+from models.errors import GoldenMismatchError
+from models.release.manifest import ReleaseLimits
+from models.runtime.simulated import Failure, SimulatedPolicy, SimulatedSettings
+from tests.fakes.plant import small_contract
+
+BEHAVIOUR_NAME = "simulated.json"
+LIMITS = ReleaseLimits(
+    decision_p99_ms=50.0,
+    max_speed_mps=12.0,
+    max_lateral_mps2=2.5,
+    max_jerk_mps3=20.0,
+    golden_tolerance_acceleration_mps2=0.01,
+    golden_tolerance_curvature_per_m=0.001,
+    validated_envelope_w=(40.0, 130.0),
 )
-from agent.board.seqlock import BoardReader, BoardWriter
-from agent.errors import BoardError
-
-_STALE_NS = 3_000_000_000
-_FRUGAL_HZ = 2.0
 
 
-@dataclass(slots=True)
-class _Count:
-    decisions: int = 0
-    tokens: int = 0
-    owed: float = 0.0
+class Behaviour(msgspec.Struct, frozen=True):
+    """How a simulated release behaves; `exits_after` decisions the process ends without a word, 0 for never."""
+
+    acceleration_mps2: float = 0.5
+    curvature_per_m: float = 0.0
+    decide_s: float = 0.02
+    failure: str = "none"
+    fail_after: int = 0
+    golden: bool = True
 
 
-class SyntheticWorker:
-    """Call `advance` often; it decides at the governor's rate, or at `wanted_hz` where that is lower."""
+@dataclass(frozen=True)
+class SimulatedLoader:
+    """Loads nothing; refuses as a golden mismatch would where told to."""
 
-    def __init__(self, run: Path, wanted_hz: float, tokens: int) -> None:
-        self._run, self.wanted_hz, self.tokens = run, wanted_hz, tokens
-        self._board = BoardWriter(run / worker_board(Worker.A), WORKER)
-        self._power: BoardReader[PowerRecord] | None = None
-        self._count = _Count()
-        self._last_ns = 0
+    slot: Path
+    digest: Digest
 
-    def advance(self, mono_ns: int) -> None:
-        """Make the decisions that are due by `mono_ns`, and publish the counts."""
-        rate_hz, cap = self._knobs(mono_ns)
-        if self._last_ns:
-            self._count.owed += (mono_ns - self._last_ns) / 1e9 * min(rate_hz, self.wanted_hz)
-        self._last_ns = mono_ns
-        due = int(self._count.owed)
-        self._count.owed -= due
-        self._count.decisions += due
-        self._count.tokens += due * min(self.tokens, cap)
-        self._board.write(self._record(), mono_ns)
-
-    def _knobs(self, mono_ns: int) -> tuple[float, int]:
-        try:
-            self._power = self._power or BoardReader(self._run / POWER_BOARD, POWER)
-        except BoardError:
-            return _FRUGAL_HZ, 8
-        stamped = self._power.read()
-        if stamped is None or mono_ns - stamped.mono_ns > _STALE_NS:
-            return _FRUGAL_HZ, 8
-        return stamped.record.decision_rate_hz, stamped.record.max_reasoning_tokens
-
-    def _record(self) -> WorkerRecord:
-        done = self._count
-        return WorkerRecord(
-            pid=1,
-            epoch=1,
-            state=WorkerState.READY,
-            digest=bytes(32),
-            decisions=done.decisions,
-            dropped=0,
-            tokens_total=done.tokens,
-            busy_ns=done.decisions * 20_000_000,
-            latency_last_ns=20_000_000,
-            latency_p50_ns=20_000_000,
-            latency_p99_ns=20_000_000,
-            reason=b"",
-            detail=b"",
-            version=b"",
-            precision=b"",
-            sentence=b"",
+    def load(self) -> LoadedPolicy:
+        """The policy that the slot describes. Raises `GoldenMismatchError` where it is told to."""
+        behaviour = msgspec.json.decode((self.slot / BEHAVIOUR_NAME).read_bytes(), type=Behaviour)
+        if not behaviour.golden:
+            raise GoldenMismatchError("plan 0 is 1.3 m/s² off")
+        settings = SimulatedSettings(
+            visual_s=behaviour.decide_s,
+            waypoint=(behaviour.acceleration_mps2, behaviour.curvature_per_m),
+            failure=Failure(behaviour.failure),
+            fail_after=behaviour.fail_after,
         )
+        policy = SimulatedPolicy(small_contract(), self.digest, settings, _wait)
+        return LoadedPolicy(policy, f"1.0-{self.slot.name}", "simulated", LIMITS)
+
+
+def _wait(seconds: float) -> None:
+    clock = MonotonicClock()
+    clock.sleep_until(clock.mono_ns() + round(seconds * 1e9))
+
+
+def write_behaviour(slot: Path, behaviour: Behaviour) -> None:
+    """Fill a slot."""
+    slot.mkdir(parents=True, exist_ok=True)
+    (slot / BEHAVIOUR_NAME).write_bytes(msgspec.json.encode(behaviour))
+
+
+def main() -> int:
+    """Be a worker."""
+    arguments = arguments_from()
+    config = load_config(arguments.root)
+    slot = arguments.root / config.paths.state / "slots" / arguments.post.slot
+    return work(arguments, SimulatedLoader(slot, arguments.post.digest), config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
