@@ -121,8 +121,8 @@ def inspect_chain(
 ) -> tuple[ClaimVerdict, ...]:
     """A verdict on every claim in `lines`, in their order, then on the file where it fails as a whole.
 
-    Never raises for what `lines` says. Links between claims are judged only where every signature holds: a
-    broken claim breaks links of others too, and those others would hide it.
+    Never raises for what `lines` says. Links between claims are judged only where every signature holds, and
+    use only where every link holds: what is broken breaks others too, and those others would hide it.
     """
     try:
         found = _lines_of(lines)
@@ -132,9 +132,11 @@ def inspect_chain(
     claims = [verdict.claim for verdict in verdicts if verdict.claim is not None and verdict.verified]
     if len(claims) < len(verdicts):
         return tuple(verdicts)
-    reasons = _Links(claims, leaf).reasons()
-    verdicts = [replace(verdict, reason=reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
     whole = _leaf_reason(claims, leaf, leaf_step)
+    reasons = _Links().reasons(claims)
+    if not whole and not any(reasons):
+        reasons = _unused_reasons(claims, leaf)
+    verdicts = [replace(verdict, reason=reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
     return (*verdicts, ClaimVerdict(0, None, "", whole)) if whole else tuple(verdicts)
 
 
@@ -160,18 +162,16 @@ def _signature_verdict(index: int, line: bytes, policy: TrustPolicy) -> ClaimVer
 class _Links:
     """Judges each claim against those before it, in one pass; parents come first, so there are no cycles."""
 
-    def __init__(self, claims: list[Claim], leaf: Digest) -> None:
-        self._claims = claims
-        self._walked = _walk(claims, leaf)
+    def __init__(self) -> None:
         self._made_by: dict[Digest, Step] = {}
         self._depth: dict[Digest, int] = {}
 
-    def reasons(self) -> list[str]:
+    def reasons(self, claims: list[Claim]) -> list[str]:
         """One reason a claim, empty where its links hold."""
-        return [self._reason(claim) for claim in self._claims]
+        return [self._reason(claim) for claim in claims]
 
     def _reason(self, claim: Claim) -> str:
-        reason = self._against_subject(claim) or self._against_parents(claim) or self._against_use(claim)
+        reason = self._against_subject(claim) or self._against_parents(claim)
         self._made_by.setdefault(claim.subject_digest, claim.step)
         depth = 1 + max((self._depth.get(digest, 0) for digest in claim.model_parents), default=0)
         self._depth.setdefault(claim.subject_digest, depth)
@@ -201,11 +201,16 @@ class _Links:
                 return f"its {parent.role} {short(parent.digest)} was made by {made_by}, not what {claim.step} takes"
         return ""
 
-    def _against_use(self, claim: Claim) -> str:
+
+def _unused_reasons(claims: list[Claim], leaf: Digest) -> list[str]:
+    """What is not needed to explain `leaf`, nor evaluates what is, has no business in the file."""
+    walked = _walk(claims, leaf)
+
+    def used(claim: Claim) -> bool:
         judged = claim.model_parents if claim.step is Step.EVALUATE else (claim.subject_digest,)
-        if set(judged) <= self._walked:
-            return ""
-        return "is not part of this lineage"
+        return walked.issuperset(judged)
+
+    return ["" if used(claim) else "is not part of this lineage" for claim in claims]
 
 
 def _walk(claims: list[Claim], leaf: Digest) -> set[Digest]:
