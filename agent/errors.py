@@ -34,3 +34,9 @@ class PolicyWorkerError(RoskvaError):
     """The policy worker died, hung, or could not load its release."""
 
     code = "policy-worker"
+
+
+class QuarantinedError(RefusedError):
+    """The release failed on this device before."""
+
+    code = "quarantined"
