@@ -25,7 +25,7 @@ from models.lineage.chain import verify_chain
 from models.lineage.claim import BundleParameters
 from models.quantise.apply import Precision, Quantised, quantise
 from models.quantise.report import QuantisationReport, output_difference
-from models.release.claims import ClaimWriter, Occasion, Subjects
+from models.release.claims import ClaimWriter, Occasion, Subjects, check_keys
 from models.release.family import ModelFamily, family_of
 from models.release.files import FileEntry, chunk_digests, scan, table_digest
 from models.release.golden import full_knobs, golden_bytes
@@ -108,11 +108,13 @@ def build(request: BuildRequest, on_step: Callable[[BuildStep], None] = lambda _
         UsageError: `out` exists, or the checkpoint cannot be read.
         HostileNameError: the name or the version cannot be a path component.
         UnknownFamilyError: no exporter for this kind of checkpoint.
+        UnknownObjectError: a key is missing.
         ClaimError: the claim is of another checkpoint, or does not hold.
         ModelNotAllowedError, GoldenMismatchError: the checkpoint makes a policy that no device would run.
     """
     if request.out.exists():
         raise UsageError(f"{request.out} exists; a release is never overwritten")
+    check_keys(request.keys)
     check_name(f"{request.name}/{request.version}")  # it becomes a path where releases are published
     return _Build(request, on_step).run()
 

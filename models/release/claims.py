@@ -49,6 +49,12 @@ class Occasion:
     invocation: str
 
 
+def check_keys(keys: KeyDirectory) -> None:
+    """Raise `UnknownObjectError` where a key that building needs is not in `keys`: better now than after an hour."""
+    for builder in _BUILDERS.values():
+        keys.private_key(f"builder-{builder}")
+
+
 class ClaimWriter:
     """Signs the claims of one build."""
 

@@ -19,6 +19,7 @@ from models.errors import MalformedError
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 4096
+MAX_ELEMENTS = 1 << 31
 _METADATA = "__metadata__"
 _KINDS: dict[str, np.dtype[np.generic]] = {
     "F32": np.dtype("<f4"),
@@ -88,6 +89,8 @@ def _tensor(name: str, entry: _Entry, content: memoryview) -> NDArray[np.generic
             f"tensors: {name[:80]!r} has the type {entry.dtype[:16]!r}; {sorted(_KINDS)} are read"
         )
     start, end = entry.data_offsets
+    if math.prod(max(size, 1) for size in entry.shape) > MAX_ELEMENTS:
+        raise MalformedError(f"tensors: {name[:80]!r} has an impossible shape")
     if end > len(content) or end - start != math.prod(entry.shape) * kind.itemsize:
         raise MalformedError(
             f"tensors: {name[:80]!r} lies outside the file, or is not as long as its shape says"

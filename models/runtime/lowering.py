@@ -74,7 +74,7 @@ class _Lowering:
                 f"FP4 scale {name[:80]!r} is neither stored nor dequantised from storage"
             )
         block, tensor = inner
-        if block is None or tensor is None or tensor.dims:
+        if block is None or tensor is None or tensor.dims or tensor.data_type != onnx.TensorProto.FLOAT:
             raise ModelNotAllowedError(f"FP4 scale {name[:80]!r} does not have one stored scale of its own")
         small = onnx.numpy_helper.to_array(block).astype(np.float32)
         return np.asarray(small * onnx.numpy_helper.to_array(tensor), np.float32)

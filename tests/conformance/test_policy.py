@@ -2,20 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models import reference
 from models.contract import PolicyContract
 from models.digest import digest_of
 from models.quantise.apply import Precision, quantise
+from models.reference.contract import reference_contract
+from models.reference.export import export_graphs
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Knobs, Observation, Policy
-from models.runtime.signature import action_limits, action_width
+from models.runtime.signature import GraphRole, action_limits, action_width
 from models.runtime.simulated import SimulatedPolicy, SimulatedSettings
 from tests.fakes.tiny_policy import tiny_contract, tiny_graphs, tiny_observation, tiny_release
 
 Maker = Callable[[], Policy]
+_CHECKPOINT = Path(next(iter(reference.__path__))) / "checkpoint"
 
 
 def _simulated() -> Policy:
@@ -26,7 +31,20 @@ def _tiny(precision: Precision) -> Maker:
     return lambda: OnnxPolicy.load(tiny_release(quantise(tiny_graphs(), precision).graphs), threads=1)
 
 
-_MAKERS: dict[str, Maker] = {"simulated": _simulated} | {str(each): _tiny(each) for each in Precision}
+def _reference(precision: Precision) -> Maker:
+    def make() -> Policy:
+        graphs = quantise(export_graphs(_CHECKPOINT), precision).graphs
+        contents = {GraphRole(role): model.SerializeToString() for role, model in graphs.items()}
+        return OnnxPolicy(digest_of(b"reference"), reference_contract(), contents, threads=1)
+
+    return make
+
+
+_MAKERS: dict[str, Maker] = (
+    {"simulated": _simulated}
+    | {f"tiny {each}": _tiny(each) for each in Precision}
+    | {f"reference {each}": _reference(each) for each in Precision}
+)
 
 
 @pytest.fixture(scope="module", params=list(_MAKERS))
@@ -101,11 +119,12 @@ def test_reasoning_is_its_tokens_in_words_without_the_end(
     assert decision.reasoning == " ".join(spoken)
 
 
-@pytest.mark.parametrize(("asked", "done"), [(-1, 1), (0, 1), (2, 2), (10_000, 4)])
+@pytest.mark.parametrize(("asked", "done"), [(-1, 1), (0, 1), (2, 2), (10_000, None)])
 def test_flow_steps_are_at_least_one_and_at_most_the_contracts(
-    policy: Policy, observation: Observation, asked: int, done: int
+    policy: Policy, observation: Observation, asked: int, done: int | None
 ) -> None:
-    assert policy.decide(observation, Knobs(1, asked), seed=0).flow_steps == done
+    wanted = policy.contract.flow_steps if done is None else done
+    assert policy.decide(observation, Knobs(1, asked), seed=0).flow_steps == wanted
 
 
 def test_stage_latencies_are_never_negative(policy: Policy, observation: Observation, knobs: Knobs) -> None:

@@ -2,16 +2,22 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from models.quantise.apply import MIN_WEIGHTS, Precision, quantise
 from models.quantise.int8 import int8_from_weight
 from models.quantise.nvfp4 import BLOCK, nvfp4_from_weight
 from models.quantise.report import QuantisationReport
+from models.runtime.lowering import lower
 from tests.fakes.tiny_policy import tiny_graphs
+
+_EXACT = onnxruntime.SessionOptions()
+_EXACT.add_session_config_entry("session.disable_quant_qdq", "1")
 
 
 def _report(precision: Precision) -> QuantisationReport:
@@ -81,6 +87,66 @@ def test_a_reduction_axis_that_is_no_multiple_of_the_block_is_left_alone() -> No
     made = quantise({"g": model}, Precision.NVFP4)
     assert "no multiple" in made.report.left_alone[0].left_alone
     assert np.array_equal(numpy_helper.to_array(made.graphs["g"].graph.initializer[0]), weight)
+
+
+def _layer(operator: str, shape: tuple[int, ...], opset: int = 23, transposed: int = 0) -> onnx.ModelProto:
+    """One operator over a random weight `w`, its input shaped to fit."""
+    weight = np.random.default_rng(3).normal(0, 1, shape).astype(np.float32)
+    reduction = shape[1] if operator == "Conv" or transposed else shape[0]
+    dims = [2, reduction, 6, 6] if operator == "Conv" else [3, reduction]
+    node = helper.make_node(operator, ["x", "w"], ["y"])
+    if transposed:
+        node.attribute.append(helper.make_attribute("transB", 1))
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+def _output(model: onnx.ModelProto) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(lower(model.SerializeToString()), _EXACT)
+    dims = session.get_inputs()[0].shape
+    x = np.random.default_rng(4).normal(0, 1, dims).astype(np.float32)
+    output: NDArray[np.float32] = session.run(None, {"x": x})[0]
+    return output
+
+
+_LAYERS = {
+    "MatMul": _layer("MatMul", (64, 40)),
+    "Gemm": _layer("Gemm", (64, 40)),
+    "Gemm with its weight transposed": _layer("Gemm", (40, 64), transposed=1),
+    "Conv": _layer("Conv", (24, 8, 3, 3)),
+    "MatMul of an older opset": _layer("MatMul", (64, 40), opset=18),
+}
+
+
+@pytest.mark.parametrize("name", list(_LAYERS))
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.NVFP4])
+def test_a_quantised_layer_computes_with_the_weights_that_its_codes_stand_for(
+    name: str, precision: Precision
+) -> None:
+    model = _LAYERS[name]
+    made = quantise({"g": model}, precision)
+    weight = numpy_helper.to_array(model.graph.initializer[0])
+    if made.report.quantised and precision is Precision.INT8:
+        weight = int8_from_weight(weight, 0 if "Conv" in name or "transposed" in name else 1).dequantised()
+    elif made.report.quantised:
+        weight = nvfp4_from_weight(weight, 1 if "transposed" in name else 0).dequantised()
+    expected = onnx.ModelProto.FromString(model.SerializeToString())
+    expected.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
+    assert bool(made.report.quantised) == (name != "Conv" or precision is Precision.INT8)
+    assert np.allclose(_output(made.graphs["g"]), _output(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_a_weight_that_is_read_along_two_axes_is_left_alone() -> None:
+    model = _layer("MatMul", (64, 64))
+    model.graph.node.append(helper.make_node("Gemm", ["x", "w"], ["z"], transB=1))
+    report = quantise({"g": model}, Precision.INT8).report
+    assert "different axes" in report.left_alone[0].left_alone
 
 
 @pytest.mark.parametrize(("precision", "most"), [(Precision.INT8, 0.02), (Precision.NVFP4, 0.13)])

@@ -1,0 +1,246 @@
+"""Building a release of the reference checkpoint: what comes out holds, and what goes wrong leaves nothing."""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
+
+from fleet.cli import release_build
+from models import reference
+from models.digest import digest_from_text, digest_of
+from models.errors import ClaimError, ModelNotAllowedError, RefusedError, UnknownObjectError, UsageError
+from models.lineage.chain import Chain, verify_chain
+from models.lineage.claim import QuantiseParameters, Step, sign_claim
+from models.lineage.record import SiteFacts, record_checkpoint
+from models.quantise.apply import Precision
+from models.release import golden
+from models.release.build import BuildRequest, BuildStep, BuiltRelease, build
+from models.release.family import family_of
+from models.release.verify import verify
+from models.runtime.onnx import OnnxPolicy
+from models.trust.keyset import KeyDirectory, init_development_keys, policy_of
+from models.trust.oms import sign
+
+_FILES = {
+    "release.json",
+    "claims.jsonl",
+    "golden.safetensors",
+    "model/visual.onnx",
+    "model/reason.onnx",
+    "model/action.onnx",
+}
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Keys, a checkpoint and its claim."""
+
+    keys: KeyDirectory
+    checkpoint: Path
+
+    def claim(self) -> bytes:
+        recorded = record_checkpoint(self.checkpoint, SiteFacts("2026-11-23T10:00:00Z", "test-run"))
+        return sign_claim(recorded.claim, self.keys.private_key("builder-trainer"), "trainer")
+
+    def request(self, out: Path, precision: Precision = Precision.NVFP4) -> BuildRequest:
+        return BuildRequest(
+            checkpoint=self.checkpoint,
+            checkpoint_claim=self.claim(),
+            precision=precision,
+            name="pilot",
+            version="1.0.0",
+            counter=3,
+            hardware=("thor-t5000",),
+            keys=self.keys,
+            out=out,
+            created_utc="2026-11-23T12:00:00Z",
+            invocation="build-1",
+        )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="module")
+def site(place: Path) -> _Site:
+    checkpoint = place / "checkpoint"
+    shutil.copytree(Path(next(iter(reference.__path__))) / "checkpoint", checkpoint)
+    return _Site(init_development_keys(place / "keys"), checkpoint)
+
+
+@pytest.fixture(scope="module")
+def built(site: _Site, place: Path) -> BuiltRelease:
+    return build(site.request(place / "releases" / "built"))
+
+
+@pytest.fixture
+def spoilt(site: _Site, tmp_path: Path) -> _Site:
+    """A site whose checkpoint a test may change."""
+    shutil.copytree(site.checkpoint, tmp_path / "checkpoint")
+    return replace(site, checkpoint=tmp_path / "checkpoint")
+
+
+def _chain(built: BuiltRelease, site: _Site) -> Chain:
+    lines = (built.directory / "claims.jsonl").read_bytes()
+    return verify_chain(lines, policy_of(site.keys), digest_from_text(built.manifest.model_digest))
+
+
+def test_a_built_and_signed_release_verifies_loads_and_reproduces_its_golden_outputs(
+    built: BuiltRelease, site: _Site, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built.directory, copy)
+    sign(copy, site.keys.private_key("publisher"))
+    with verify(copy, built.digest, policy_of(site.keys)) as release:
+        policy = OnnxPolicy.load(release, threads=1)
+        golden.check(policy, release)
+        assert policy.release_digest == built.digest
+
+
+def test_a_release_holds_its_files_and_nothing_else(built: BuiltRelease) -> None:
+    found = {str(path.relative_to(built.directory)) for path in built.directory.rglob("*") if path.is_file()}
+    assert found == _FILES
+    assert digest_of((built.directory / "release.json").read_bytes()) == built.digest
+    assert [path.name for path in built.directory.parent.iterdir()] == [built.directory.name]
+
+
+def test_the_claims_lead_from_the_model_files_to_the_checkpoint(built: BuiltRelease, site: _Site) -> None:
+    chain = _chain(built, site)
+    assert [item.claim.step for item in chain.claims] == [
+        Step.BUNDLE,
+        Step.QUANTISE,
+        Step.CONVERT,
+        Step.PRETRAIN,
+    ]
+    assert chain.claims[-1].claim.subject_digest == built.manifest.checkpoint_digest
+    assert tuple(sorted(chain.ancestors)) == built.manifest.ancestors
+
+
+def test_the_quantise_claim_says_what_was_left_alone_and_what_it_cost(
+    built: BuiltRelease, site: _Site
+) -> None:
+    claim = _chain(built, site).claims[1].claim
+    assert isinstance(claim.parameters, QuantiseParameters)
+    assert claim.parameters.scheme == "nvfp4"
+    assert claim.parameters.group_size == 16
+    assert len(claim.parameters.excluded) == len(built.report.left_alone) > 0
+    figures = {each.name: each.value for each in claim.internal.measurements}
+    assert 0 < figures["worst_relative_weight_error"] < 0.15
+    assert 0 < figures["plan_mean_difference_acceleration_mps2"] < 1
+    assert figures["bytes_after"] < figures["bytes_before"] / 4
+
+
+def test_a_float32_release_claims_no_quantisation(site: _Site, tmp_path: Path) -> None:
+    built = build(site.request(tmp_path / "float", Precision.FLOAT32))
+    assert Step.QUANTISE not in {item.claim.step for item in _chain(built, site).claims}
+
+
+def test_building_again_gives_the_same_model_files(built: BuiltRelease, site: _Site, tmp_path: Path) -> None:
+    again = build(site.request(tmp_path / "again"))
+    for name in _FILES - {"claims.jsonl", "release.json"}:
+        assert (again.directory / name).read_bytes() == (built.directory / name).read_bytes(), name
+    assert again.manifest.ancestors == built.manifest.ancestors
+    assert again.manifest.model_digest == built.manifest.model_digest
+
+
+def test_each_step_is_told_as_it_begins(site: _Site, tmp_path: Path) -> None:
+    told: list[BuildStep] = []
+    build(site.request(tmp_path / "told", Precision.INT8), told.append)
+    assert told == list(BuildStep)
+
+
+def test_a_checkpoint_that_its_claim_does_not_describe_is_refused(
+    spoilt: _Site, site: _Site, tmp_path: Path
+) -> None:
+    request = replace(spoilt.request(tmp_path / "out"), checkpoint_claim=site.claim())
+    (spoilt.checkpoint / "README.md").write_text("another card\n")
+    with pytest.raises(ClaimError, match="not of this checkpoint"):
+        build(request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_claim_by_a_builder_who_may_not_train_is_refused(site: _Site, tmp_path: Path) -> None:
+    recorded = record_checkpoint(site.checkpoint, SiteFacts("2026-11-23T10:00:00Z", "test-run"))
+    forged = sign_claim(recorded.claim, site.keys.private_key("builder-bundler"), "bundler")
+    with pytest.raises(ClaimError):
+        build(replace(site.request(tmp_path / "out"), checkpoint_claim=forged))
+
+
+def test_a_family_that_nothing_can_export_is_refused_with_the_families_that_can(
+    spoilt: _Site, tmp_path: Path
+) -> None:
+    (spoilt.checkpoint / "config.json").write_text('{"model_type": "alpamayo"}')
+    with pytest.raises(RefusedError, match=r"'alpamayo'.*roskva-reference"):
+        build(spoilt.request(tmp_path / "out"))
+
+
+def test_a_folder_without_a_configuration_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"config\.json"):
+        family_of(tmp_path)
+
+
+def test_weights_that_are_not_numbers_make_no_release(spoilt: _Site, tmp_path: Path) -> None:
+    path = spoilt.checkpoint / "model.safetensors"
+    weights = load_file(path)
+    name = next(name for name, value in weights.items() if value.ndim == 2)
+    weights[name] = np.full_like(weights[name], np.nan)
+    save_file(weights, path)
+    with pytest.raises(ModelNotAllowedError, match="not finite"):
+        build(spoilt.request(tmp_path / "out", Precision.FLOAT32))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_folder_is_never_overwritten(site: _Site, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match="never overwritten"):
+        build(site.request(tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_build_that_fails_at_its_last_step_leaves_nothing_behind(site: _Site, tmp_path: Path) -> None:
+    def told(step: BuildStep) -> None:
+        if step is BuildStep.WRITE:
+            (tmp_path / "releases" / "out").mkdir(parents=True)
+            (tmp_path / "releases" / "out" / "in the way").touch()
+
+    with pytest.raises(OSError, match="not empty"):
+        build(site.request(tmp_path / "releases" / "out", Precision.INT8), told)
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == ["out"]
+
+
+def test_missing_keys_are_named(site: _Site, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    shutil.copytree(site.keys.path, keys)
+    (keys / "builder-bundler.pem").unlink()
+    with pytest.raises(UnknownObjectError, match="builder-bundler"):
+        build(replace(site.request(tmp_path / "out"), keys=KeyDirectory(keys)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_writes_the_release_that_it_reports(site: _Site, tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(release_build.build)
+    (tmp_path / "claim").write_bytes(site.claim())
+    options = {
+        "--claim": tmp_path / "claim",
+        "--precision": "int8",
+        "--name": "pilot",
+        "--version": "2",
+        "--counter": "2",
+        "--keys": site.keys.path,
+        "--out": tmp_path / "out",
+    }
+    words = [str(site.checkpoint), "--json", *(str(word) for pair in options.items() for word in pair)]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    answer = json.loads(result.stdout)
+    assert answer["release_digest"] == digest_of((tmp_path / "out" / "release.json").read_bytes())
+    assert answer["quantisation"]["precision"] == "int8"
+    assert answer["quantisation"]["difference"]["token_agreement"] > 0.5
