@@ -22,7 +22,7 @@ from rich.tree import Tree
 from fleet.adapters.api_client import ApiClient, DecisionView, DescentView
 from fleet.cli import trace_view
 from models.digest import Digest, digest_from_text
-from models.errors import ClaimError, UnknownObjectError, UsageError, VerificationError
+from models.errors import ClaimError, MalformedError, UnknownObjectError, UsageError, VerificationError
 from models.lineage.chain import MAX_CHAIN_BYTES
 from models.lineage.examine import Findings, SmallFiles, examine
 from models.release.manifest import CLAIMS_NAME, SIGNATURE_NAME
@@ -114,12 +114,19 @@ def trace(
     """
     with ApiClient(server) as client, tempfile.TemporaryDirectory(prefix="roskva-trace-") as state:
         auditor = Auditor(client, _pinned(trust), Path(state), utc_now())
-        if identity.startswith("sha256:"):
-            _show_descent(auditor.descent(digest_from_text(identity)), as_json=as_json)
+        if _is_digest(identity):
+            _show_descent(auditor.descent(Digest(identity)), as_json=as_json)
         elif identity.count(":") == 2:
             _show_decision(auditor.decision(identity), as_json=as_json)
         else:
             raise UsageError(f"{identity[:80]!r} is neither device:boot:sequence nor sha256:…")
+
+
+def _is_digest(text: str) -> bool:
+    try:
+        return digest_from_text(text) == text
+    except MalformedError:
+        return False
 
 
 def _show_decision(found: DecisionTrace, *, as_json: bool) -> None:

@@ -152,7 +152,7 @@ def _add_training(branch: Tree, claim: Claim) -> None:
     if claim.internal.run:
         branch.add(_line("run", _run(claim.internal.run, claim.invocation)))
     branch.add(_line("finished", claim.finished_utc))
-    branch.add(_rack(claim.internal.rack))
+    _add_rack(branch, claim.internal.rack)
 
 
 def _claim_text(verdict: ClaimVerdict) -> Text:
@@ -179,17 +179,17 @@ def _parameters(parameters: Parameters) -> str:
             return f"{parameters.format}, iteration {iteration}"
 
 
-def _rack(rack: Rack | None) -> Text:
+def _add_rack(branch: Tree, rack: Rack | None) -> None:
     if rack is None:
-        return _line("rack", "the claim names none")
+        branch.add(_line("rack", "the claim names none"))
+        return
+    name = Text.assemble(("rack ", "bold"), f"{rack.system} · chassis {rack.chassis_serial}")
+    place = branch.add(name)
     gpus = sum(len(tray.gpus) for tray in rack.trays)
+    place.add(_line("cluster", f"{rack.cluster_uuid} · clique {rack.clique_id}"))
+    place.add(_line("used", f"{gpus} GPUs in {len(rack.trays)} trays"))
     kind = "emulated" if rack.emulated else "hardware"
-    return Text.assemble(
-        ("rack ", "bold"),
-        f"{rack.system} · chassis {rack.chassis_serial} · cluster {rack.cluster_uuid}",
-        f" · clique {rack.clique_id} · {len(rack.trays)} trays, {gpus} GPUs ",
-        (f"{kind}, {rack.evidence.value} by the trainer, not attested", "yellow"),
-    )
+    place.add(Text(f"{kind}, {rack.evidence.value} by the trainer, not attested", style="yellow"))
 
 
 def _run(run: Run, invocation: str) -> str:
