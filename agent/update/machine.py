@@ -4,8 +4,9 @@ Owns: which event leads from which phase to which, and what is to be done on the
 that the wire reports (`models.wire.messages.UpdatePhase`).
 Must not know: how anything is done, time, the disk, the network.
 
-Each effect but the last of a row cannot fail; the last one, run by the shell, ends in the next event. A row
-that leads to IDLE ends the update: the release that was live before is live, unless the trial was passed.
+The last effect of a row ends in the next event; the ones before it, and all of a row that leads to IDLE, do not
+fail (where the disk itself fails, the process ends and starts anew). A row that leads to IDLE ends the update:
+the release that was live before is live, unless the trial was passed.
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class On(Enum):
     VERIFIED = auto()
     READY = auto()
     """Control has the candidate loaded, warmed and checked."""
+    FLIPPED = auto()
+    """The candidate is durably live, on trial."""
     DRIVING = auto()
     """Control let the candidate take over at a safe point."""
     PASSED = auto()
@@ -98,7 +101,8 @@ _ROWS: dict[tuple[At, On], Step] = {
     (At.VERIFYING, On.VERIFIED): Step(At.WARMING, (Do.LOAD,)),
     (At.VERIFYING, On.REFUSED): Step(At.IDLE, (Do.DISCARD, Do.REPORT)),
     (At.VERIFYING, On.NOT_NOW): Step(At.IDLE, (Do.REPORT,)),
-    (At.WARMING, On.READY): Step(At.SWITCHING, (Do.FLIP, Do.GO)),
+    (At.WARMING, On.READY): Step(At.WARMING, (Do.FLIP,)),
+    (At.WARMING, On.FLIPPED): Step(At.SWITCHING, (Do.GO,)),
     (At.WARMING, On.REFUSED): Step(At.IDLE, (Do.DROP, Do.QUARANTINE, Do.DISCARD, Do.REPORT)),
     (At.WARMING, On.NOT_NOW): Step(At.IDLE, (Do.DROP, Do.REPORT)),
     (At.SWITCHING, On.DRIVING): Step(At.TRIAL, (Do.JUDGE,)),

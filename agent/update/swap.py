@@ -67,6 +67,11 @@ class ControlLine:
         self._swap.write(record, self._clock.mono_ns())
         return self._request
 
+    def taken(self) -> bool:
+        """Whether `control` has seen the latest order."""
+        policy = self.policy()
+        return policy is not None and policy.request >= self._request
+
     def policy(self) -> PolicyRecord | None:
         """What `control` says now, None where it does not run."""
         now_ns = self._clock.mono_ns()

@@ -39,7 +39,11 @@ class Device:
         if effect is Do.FLIP:
             assert self.free in self.verified, "switched to something not verified"
             assert not self.trial, "switched in a trial: the way back would be lost"
+            if self.names % 3 == 0:  # the disk fails
+                self.take(On.NOT_NOW)
+                return
             self.live, self.fallback, self.free, self.trial = self.free, self.live, "", True
+            self.take(On.FLIPPED)
         elif effect is Do.COMMIT:
             assert self.trial
             self.trial = False
@@ -56,8 +60,8 @@ class Device:
             self.take(On.TRIAL_FOUND)
 
 
-EVENTS = sorted(set(On) - {On.TRIAL_FOUND}, key=lambda event: event.name)
-"""All that can come from outside; that a trial was found comes only from the device's own pointer."""
+EVENTS = sorted(set(On) - {On.TRIAL_FOUND, On.FLIPPED}, key=lambda event: event.name)
+"""All that can come from outside; the two others come only from the device's own pointer."""
 
 sequences = st.lists(st.sampled_from(EVENTS), max_size=60)
 
