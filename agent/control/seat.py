@@ -117,13 +117,14 @@ class Seat(_Occupied):
 
     def pulse(self, mono_ns: int) -> Pulse:
         """How the worker is now. A refusal is told in `reason` and `detail`."""
+        # The process before the board: one that ends says why before it ends.
+        status = self._child.poll() if self._child else None
         record = self._record(mono_ns)
         state = record.state if record else WorkerState.LOADING
         if record and state == WorkerState.REFUSED:
             self.reason, self.detail = text_from(record.reason), text_from(record.detail)
             return Pulse.REFUSED
-        if self._child is None or self._child.poll() is not None:
-            status = None if self._child is None else self._child.poll()
+        if self._child is None or status is not None:
             self.reason, self.detail = "policy-worker", f"the policy worker ended with status {status}"
             return Pulse.DEAD
         age_ns = mono_ns - (self._board.latest.mono_ns if record and self._board.latest else self._started_ns)
