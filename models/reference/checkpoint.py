@@ -18,6 +18,7 @@ from models.reference.contract import reference_contract
 from models.reference.sizes import Sizes
 
 Weights = dict[str, NDArray[np.float32]]
+_READERS = ("export.py", "graph.py", "evaluate.py")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,9 +31,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass
 class TrainingRecord:
-    """How a checkpoint came to be; seconds add up over resumed parts."""
+    """How a checkpoint came to be; seconds add up over the `parts` that kills cut a run into.
+
+    `code_version` is the last part's.
+    """
 
     seed: int
+    parts: int = 1
     steps: int = 0
     samples: int = 0
     student_samples: int = 0
@@ -47,7 +52,6 @@ class TrainingRecord:
 
 def write_checkpoint(folder: Path, weights: Weights, sizes: Sizes, record: TrainingRecord) -> None:
     """Write all four files into `folder`, each by rename."""
-    record.code_version = code_version()
     save_file(weights, folder / "model.safetensors.part", metadata={"format": "np"})
     config = Config("roskva-reference", reference_contract(), sizes)
     _write(folder / "config.json.part", msgspec.json.format(msgspec.json.encode(config), indent=2))
@@ -65,10 +69,10 @@ def read_checkpoint(folder: Path) -> tuple[Config, Weights]:
 
 
 def code_version() -> str:
-    """sha256 over the sources that decide what training yields, in the order of their paths."""
+    """sha256 over this package's sources, less those that only read checkpoints, in the order of their paths."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(here.rglob("*.py")):
+    for path in sorted(set(here.rglob("*.py")) - {here / name for name in _READERS}):
         digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return f"sha256:{digest.hexdigest()}"
 
@@ -92,12 +96,13 @@ A miniature vision-language-action policy ({parameters:,} parameters, float32). 
 one that truly drives. **Not for**: any road. It knows only the drawn world of `models.reference.world`.
 
 **Trained** by imitation of a privileged expert on {record.samples:,} samples made there, {record.student_samples:,}
-of them on drives of its own (DAgger), {record.steps:,} steps, {record.wall_seconds / 60:.0f} minutes on two shared
-CPU cores, seed {record.seed}. No outside data. Only the instruction "keep lane" is trained.
+of them on drives of its own (DAgger), {record.steps:,} steps, {record.wall_seconds / 60:.0f} minutes of one
+shared CPU core, seed {record.seed}, in {record.parts} part(s): a run of more than one was stopped and resumed, and
+its samples then depend on when. No outside data. Only the instruction "keep lane" is trained.
 
 **Held-out samples** (seeds apart, first second of the plan, mean absolute error): acceleration
 {record.acceleration_error_mps2:.3f} m/s², curvature {record.curvature_error_per_m:.5f} 1/m.
-Closed-loop figures: `python -m models.reference.evaluate`.
+Closed-loop figures: `evaluation.json`, where present; `python -m models.reference.evaluate` makes it.
 
 **Weak points**: signals and cars stand on straights only; others' speed is not judged; words follow templates, and
 that they were said doesn't prove that they caused the plan.

@@ -88,6 +88,10 @@ class _Drive:
         self._frames: dict[str, NDArray[np.uint8]] | None = None
         self._noise = np.zeros(2)
         self._noise_scale = float(self._rng.choice([0.0, 0.5, 1.0]))
+        standing = self._world.ego.speed_mps == 0.0
+        self._held_steps = (
+            int(self._rng.integers(0, 24)) if standing else 0
+        )  # at rest, with every reason to go
         self.plan = expert.plan(self._world.situation, self._world.road)
         self.planned_step = 0
 
@@ -121,6 +125,8 @@ class _Drive:
         acceleration, curvature = self.plan[step - self.planned_step] + self._noise
         if self._world.ego.speed_mps < 0.1:
             acceleration -= self._noise[0]
+        if step < self._held_steps:
+            acceleration = -1.0
         self._world.step(float(acceleration), float(curvature), _STEP_S)
 
 

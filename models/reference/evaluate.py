@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -81,6 +82,9 @@ TRIALS = (
 )
 
 
+Result = tuple[int, bool, Journey]
+
+
 def drive(world: World, policy: Policy, seconds: float, pace: Pace) -> Journey:
     """Let `policy` drive `world` for `seconds`; a drive ends early at the referee's first complaint."""
     driver = _Driver(policy, pace)
@@ -142,7 +146,7 @@ class _Driver:
         return decision
 
 
-def evaluate(policy: Policy, trial: Trial, seeds: range, pace: Pace) -> list[tuple[int, bool, Journey]]:
+def evaluate(policy: Policy, trial: Trial, seeds: range, pace: Pace) -> list[Result]:
     """Drive one trial at every seed: (seed, passed, journey)."""
     results = []
     for seed in seeds:
@@ -170,48 +174,83 @@ def _passed_car(start: Scenario, journey: Journey) -> bool:
     return journey.progress_m > start.cars[0].rear_s_m - start.start_s_m - FRONT_M
 
 
-def _table(rows: list[tuple[str, list[tuple[int, bool, Journey]]]]) -> Table:
-    table = Table(
-        "trial", "passed", "collided", "off road", "red light", "worst offset m", "decision ms p50/p99"
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The results of one trial over its seeds."""
+
+    trial: str
+    seeds: int
+    passed: int
+    collided: int
+    off_road: int
+    ran_red_light: int
+    worst_offset_m: float
+    failed_seeds: tuple[int, ...]
+
+
+def score(trial: str, results: list[Result]) -> Score:
+    """Count what became of the drives of one trial."""
+    journeys = [journey for _, _, journey in results]
+    failed = tuple(seed for seed, passed, _ in results if not passed)
+    return Score(
+        trial,
+        len(results),
+        len(results) - len(failed),
+        sum(journey.collided for journey in journeys),
+        sum(journey.off_road for journey in journeys),
+        sum(journey.ran_red_light for journey in journeys),
+        round(max(journey.worst_offset_m for journey in journeys), 3),
+        failed,
     )
-    table.add_column("failed seeds")
+
+
+def _table(rows: list[tuple[str, list[Result]]]) -> Table:
+    table = Table(
+        "trial", "passed", "collided", "off road", "red light", "worst offset m", "ms p50/p99", "failed"
+    )
     for name, results in rows:
-        journeys = [journey for _, _, journey in results]
-        times = np.concatenate([journey.decision_ms for journey in journeys])
-        failed = [str(seed) for seed, passed, _ in results if not passed]
+        it = score(name, results)
+        times = np.concatenate([journey.decision_ms for _, _, journey in results])
         table.add_row(
             name,
-            f"{len(results) - len(failed)}/{len(results)}",
-            str(sum(journey.collided for journey in journeys)),
-            str(sum(journey.off_road for journey in journeys)),
-            str(sum(journey.ran_red_light for journey in journeys)),
-            f"{max(journey.worst_offset_m for journey in journeys):.2f}",
+            f"{it.passed}/{it.seeds}",
+            *(str(count) for count in (it.collided, it.off_road, it.ran_red_light)),
+            f"{it.worst_offset_m:.2f}",
             f"{np.percentile(times, 50):.1f}/{np.percentile(times, 99):.1f}",
-            " ".join(failed[:8]),
+            " ".join(str(seed) for seed in it.failed_seeds[:8]),
         )
     return table
 
 
+def _driven(policy: Policy, pace: Pace, seeds: int, circuits: int) -> list[tuple[str, list[Result]]]:
+    """All trials at `seeds` seeds, and five minutes on each of `circuits` endless circuits."""
+    chosen = range(EVALUATION_SEED, EVALUATION_SEED + seeds)
+    rows = [(trial.name, evaluate(policy, trial, chosen, pace)) for trial in TRIALS]
+    laps: list[Result] = []
+    for seed in range(EVALUATION_SEED, EVALUATION_SEED + circuits):
+        journey = drive(World(seed), policy, 300.0, pace)
+        laps.append((seed, journey.safe and journey.progress_m > 1200, journey))
+    return [*rows, ("endless, 5 min", laps)] if laps else rows
+
+
 def main() -> None:
-    """`python -m models.reference.evaluate --checkpoint DIR [--seeds 100] [--endless 5]`."""
+    """`python -m models.reference.evaluate [--checkpoint DIR] [--seeds 100] [--endless 4] [--write]`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path(__file__).parent / "checkpoint")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--endless", type=int, default=4, help="circuits to drive for five minutes each")
+    parser.add_argument("--period", type=float, default=0.2, help="seconds between decisions")
+    parser.add_argument("--delay", type=float, default=0.1, help="seconds until a decision takes effect")
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--flow-steps", type=int, default=FLOW_STEPS)
+    parser.add_argument("--write", action="store_true", help="leave evaluation.json beside the weights")
     arguments = parser.parse_args()
-    policy = policy_of_checkpoint(arguments.checkpoint)
-    pace = Pace(knobs=Knobs(arguments.max_tokens, arguments.flow_steps))
-    seeds = range(EVALUATION_SEED, EVALUATION_SEED + arguments.seeds)
-    rows = [(trial.name, evaluate(policy, trial, seeds, pace)) for trial in TRIALS]
-    laps = []
-    for seed in range(EVALUATION_SEED, EVALUATION_SEED + arguments.endless):
-        journey = drive(World(seed), policy, 300.0, pace)
-        laps.append((seed, journey.safe and journey.progress_m > 1200, journey))
-    if laps:
-        rows.append(("endless, 5 min", laps))
+    pace = Pace(arguments.period, arguments.delay, Knobs(arguments.max_tokens, arguments.flow_steps))
+    rows = _driven(policy_of_checkpoint(arguments.checkpoint), pace, arguments.seeds, arguments.endless)
     Console().print(_table(rows))
+    if arguments.write:
+        written = msgspec.json.encode({"pace": pace, "scores": [score(*row) for row in rows]})
+        (arguments.checkpoint / "evaluation.json").write_bytes(msgspec.json.format(written, indent=2) + b"\n")
 
 
 if __name__ == "__main__":

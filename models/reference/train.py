@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from models.reference.checkpoint import TrainingRecord, write_checkpoint
+from models.reference.checkpoint import TrainingRecord, code_version, write_checkpoint
 from models.reference.collect import Driver, Samples, collect
 from models.reference.contract import (
     BOS,
@@ -248,7 +248,7 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
     torch.manual_seed(seed)
     network = ReferenceNetwork(Sizes())
     optimiser = torch.optim.AdamW(network.parameters(), lr=_PEAK_RATE, weight_decay=0.01, betas=(0.9, 0.98))
-    record = TrainingRecord(seed=seed)
+    record = TrainingRecord(seed=seed, code_version=code_version())
     state = out / "resume.safetensors"
     average = {name: value.clone() for name, value in network.state_dict().items()}
     if state.exists():
@@ -261,7 +261,8 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"{key}.{name}" in saved
             }
-        record = TrainingRecord(**json.loads((out / "training.json").read_text(encoding="utf-8")))
+        told = json.loads((out / "training.json").read_text(encoding="utf-8"))
+        record = TrainingRecord(**told | {"parts": told["parts"] + 1, "code_version": code_version()})
     return Run(network, optimiser, average, record, schedule)
 
 
