@@ -131,7 +131,7 @@ def _open_or_create(path: Path, slot_bytes: int, slots: int) -> int:
         except BoardError:
             pass  # closed by the check: it is replaced below
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o664)
     os.truncate(descriptor, _SLOTS_AT + (slot_bytes + _SLOT_HEAD.size) * slots)
     os.pwrite(descriptor, _HEAD.pack(_MAGIC, slot_bytes, slots), 0)
     fresh.replace(path)

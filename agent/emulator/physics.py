@@ -97,8 +97,8 @@ def rails_under(load: Load, clock_hz: int, idle_w: float) -> Rails:
 
 
 def _active_w(clock_hz: int) -> float:
-    """What a busy GPU takes beside its work: a constant part, the rest about f·V²."""
-    return _ACTIVE_W * (0.3 + 0.7 * clock_hz / GPU_MAX_HZ * voltage_ratio(clock_hz) ** 2)
+    """What a busy GPU takes beside its work: a tenth constant, the rest about f·V²."""
+    return _ACTIVE_W * (0.1 + 0.9 * clock_hz / GPU_MAX_HZ * voltage_ratio(clock_hz) ** 2)
 
 
 def fan_for(hottest_c: float) -> float:

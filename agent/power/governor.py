@@ -33,6 +33,7 @@ _RAISE_RATIO = 1.25
 _RAISE_BAND_W = 1.0
 _DECAY_S = 15.0
 _EXERCISED = 0.7
+_NO_RATE_HZ = 0.1
 _OVER_CURRENT_RATIO = 1.05
 
 
@@ -149,14 +150,19 @@ def _learned(state: GovernorState, readings: Readings, module_w: float, ladder: 
     setting = ladder.settings[state.rung]
     cost = ladder.actual_cost(state.rung, readings.gpu_max_freq_hz)
     rate = readings.decisions_per_s
-    if module_w > state.envelope.target_w:
+    target_w, idle = state.envelope.target_w, rate is not None and rate < _NO_RATE_HZ
+    if module_w > target_w and idle:
+        return replace(state, idle_w=max(state.idle_w, module_w))
+    if module_w > target_w:
         observed_w = max(module_w, readings.recent_w or module_w)
+        observed_w += observed_w - target_w  # twice the excess, so that few steps are needed
         return replace(state, joules=max(state.joules, (observed_w - state.idle_w) / cost))
-    if rate is not None and rate < 0.1:
+    if idle:
         return replace(state, idle_w=_followed(state.idle_w, module_w, keep, ASSUMED_IDLE_W))
     if rate is not None and rate >= _EXERCISED * setting.decision_rate_hz:
-        observed = (module_w - state.idle_w) / cost
-        return replace(state, joules=_followed(state.joules, observed, keep, ASSUMED_J))
+        idle_w = _followed(min(state.idle_w, module_w), ASSUMED_IDLE_W, keep, ASSUMED_IDLE_W)
+        observed = (module_w - idle_w) / cost
+        return replace(state, idle_w=idle_w, joules=_followed(state.joules, observed, keep, ASSUMED_J))
     return state
 
 

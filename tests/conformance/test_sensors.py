@@ -1,0 +1,169 @@
+"""What the power process may expect of a device: the fake's numbers and the real adapter's files alike."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.jetson import Jetson, host_facts
+from agent.emulator.profile import ProfileName, profile_named
+from agent.emulator.sysfs import hwmon_named
+from agent.emulator.tree import GPU, HWMON, THERMAL, create_tree, reboot
+from agent.errors import KnobError, SensorError
+from agent.power.device import PowerDevice
+from tests.fakes.clock import FakeClock
+from tests.fakes.jetson import FakeDevice
+
+R39 = profile_named(ProfileName.R39)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    create_tree(tmp_path, R39, seed=7)
+    return tmp_path
+
+
+@pytest.fixture(params=["fake", "r38", "r39"])
+def device(request: pytest.FixtureRequest, tmp_path: Path) -> PowerDevice:
+    if request.param == "fake":
+        return FakeDevice()
+    create_tree(tmp_path, profile_named(ProfileName(request.param)), seed=3)
+    return Jetson(tmp_path, FakeClock())
+
+
+def test_a_healthy_device_has_every_rail_and_no_complaint(device: PowerDevice) -> None:
+    sample = device.power()
+    assert sample.module_w == pytest.approx(25.0)
+    assert sample.gpu_w is not None
+    assert sample.soc_w is not None
+    assert sample.failing == ()
+
+
+def test_a_healthy_device_knows_its_hottest_zone_in_degrees(device: PowerDevice) -> None:
+    assert 20 < (device.heat().hottest_c or 0) < 60
+    assert device.over_current_events() == 0
+
+
+def test_a_clock_cap_that_is_written_reads_back(device: PowerDevice) -> None:
+    lowest = device.gpu_frequencies_hz()[0]
+    device.set_gpu_max_freq_hz(lowest)
+    assert device.gpu_max_freq_hz() == lowest
+
+
+def test_the_clock_table_rises_and_the_mode_in_force_is_one_of_the_modes(device: PowerDevice) -> None:
+    table = device.gpu_frequencies_hz()
+    assert list(table) == sorted(set(table))
+    assert device.power_modes().numbered(device.power_mode()).gpu_max_hz <= table[-1]
+
+
+def test_rails_are_found_again_by_name_after_a_boot_gave_hwmon_other_numbers(root: Path) -> None:
+    clock = FakeClock()
+    jetson = Jetson(root, clock)
+    before = _hwmon_link(root, "ina238").readlink()
+    old_number = _hwmon_link(root, "ina238").name
+    while _hwmon_link(root, "ina238").name == old_number:
+        reboot(root, R39, seed=7)
+    assert _hwmon_link(root, "ina238").readlink() == before
+    clock.advance(6)
+    jetson.power()
+    sample = jetson.power()
+    assert sample.failing == ()
+    assert sample.module_w == pytest.approx(25.0)
+
+
+def test_a_rail_that_disappears_fails_alone(root: Path) -> None:
+    jetson = Jetson(root, FakeClock())
+    (hwmon_named(root, "ina238") / "power1_input").unlink()
+    sample = jetson.power()
+    assert sample.module_w is None
+    assert sample.gpu_w is not None
+    assert sample.failing == ("VIN",)
+
+
+@pytest.mark.parametrize("nonsense", ["-25000000\n", "999999999999\n", "n/a\n", ""])
+def test_a_rail_that_says_what_cannot_be_counts_as_failed(root: Path, nonsense: str) -> None:
+    jetson = Jetson(root, FakeClock())
+    (hwmon_named(root, "ina238") / "power1_input").write_text(nonsense)
+    assert jetson.power().failing == ("VIN",)
+
+
+def test_the_sum_of_the_shunts_and_the_usb_supply_are_no_rails(root: Path) -> None:
+    shunts = hwmon_named(root, "ina3221")
+    (shunts / "in7_input").write_text("999999\n")
+    (hwmon_named(root, "ucsi_source_psy_1_00081") / "curr1_input").write_text("999999\n")
+    sample = Jetson(root, FakeClock()).power()
+    assert sample.failing == ()
+    assert (sample.gpu_w or 0) + (sample.soc_w or 0) < 5
+
+
+def test_a_zone_that_answers_eagain_lends_its_last_value_for_two_seconds_and_then_fails(root: Path) -> None:
+    """A rail-gated GPU's zone says EAGAIN; so does a pipe that someone holds open without writing."""
+    clock = FakeClock()
+    jetson = Jetson(root, clock)
+    zone = _zone(root, "gpu-thermal")
+    for other in ("cpu-thermal", "soc012-thermal", "soc345-thermal", "tj-thermal"):
+        _zone(root, other).write_text("31000\n")
+    zone.write_text("77000\n")
+    assert jetson.heat().hottest_c == pytest.approx(77.0)
+    zone.unlink()
+    os.mkfifo(zone)
+    holder = os.open(zone, os.O_RDWR)
+    try:
+        clock.advance(1.5)
+        assert jetson.heat() == jetson.heat()
+        assert jetson.heat().hottest_c == pytest.approx(77.0)
+        clock.advance(1.0)
+        heat = jetson.heat()
+    finally:
+        os.close(holder)
+    assert heat.failing == ("gpu-thermal",)
+    assert heat.hottest_c == pytest.approx(31.0)
+
+
+def test_a_clock_cap_that_does_not_take_is_an_error_and_not_a_belief(root: Path) -> None:
+    jetson = Jetson(root, FakeClock())
+    cap = root / GPU / "max_freq"
+    cap.unlink()
+    cap.symlink_to("/dev/null")
+    with pytest.raises(KnobError):
+        jetson.set_gpu_max_freq_hz(315_000_000)
+
+
+def test_an_nvpmodel_that_ignores_the_question_is_not_believed(root: Path) -> None:
+    """In a container the vendor's tool says so and exits with 0."""
+    tool = root / "usr/sbin/nvpmodel"
+    tool.write_text("#!/bin/sh\necho 'Running in chroot, ignoring request.'\n")
+    with pytest.raises(SensorError, match="chroot"):
+        Jetson(root, FakeClock()).power_mode()
+
+
+def test_a_machine_that_is_no_jetson_has_no_sensors_and_breaks_nothing(tmp_path: Path) -> None:
+    jetson = Jetson(tmp_path, FakeClock())
+    assert jetson.power().failing == ("VIN", "VDD_GPU", "VDD_CPU_SOC_MSS")
+    assert jetson.heat().hottest_c is None
+    failing: list[Callable[[], object]] = [
+        jetson.power_mode,
+        jetson.power_modes,
+        jetson.gpu_max_freq_hz,
+        jetson.gpu_frequencies_hz,
+        jetson.over_current_events,
+    ]
+    for ask in failing:
+        with pytest.raises(SensorError):
+            ask()
+
+
+def test_host_figures_are_there_without_nvml(tmp_path: Path) -> None:
+    facts = host_facts(tmp_path)
+    assert 0 < facts.memory_used_bytes < facts.memory_total_bytes
+    assert facts.disk_free_bytes > 0
+
+
+def _hwmon_link(root: Path, name: str) -> Path:
+    return next(path for path in (root / HWMON).iterdir() if (path / "name").read_text().strip() == name)
+
+
+def _zone(root: Path, kind: str) -> Path:
+    zones = (root / THERMAL).glob("thermal_zone*")
+    return next(zone / "temp" for zone in zones if (zone / "type").read_text().strip() == kind)

@@ -1,0 +1,68 @@
+"""A device for the power process, made of numbers.
+
+Owns: the fake `PowerDevice`. Set a figure to None and its sensor fails; set `stuck` and the clock cap does not move.
+"""
+
+from dataclasses import dataclass, field
+
+from agent.errors import KnobError, SensorError
+from agent.power.device import HeatSample, PowerSample
+from agent.power.modes import PowerMode, PowerModes
+
+
+@dataclass(slots=True)
+class FakeDevice:
+    """Figures as attributes; see the module."""
+
+    module_w: float | None = 25.0
+    gpu_w: float | None = 1.0
+    soc_w: float | None = 9.0
+    hottest_c: float | None = 40.0
+    over_current: int | None = 0
+    frequencies_hz: tuple[int, ...] = tuple(range(315_000_000, 1_575_000_001, 15_000_000))
+    cap_hz: int | None = 1_575_000_000
+    stuck: bool = False
+    mode: int | None = 0
+    modes: PowerModes = field(default_factory=lambda: PowerModes((PowerMode(0, "MAXN", 1_575_000_000),), 0))
+
+    def power(self) -> PowerSample:
+        """The rails."""
+        rails = {"VIN": self.module_w, "VDD_GPU": self.gpu_w, "VDD_CPU_SOC_MSS": self.soc_w}
+        failing = tuple(name for name, watts in rails.items() if watts is None)
+        return PowerSample(self.module_w, self.gpu_w, self.soc_w, failing)
+
+    def heat(self) -> HeatSample:
+        """The one zone."""
+        return HeatSample(self.hottest_c, () if self.hottest_c is not None else ("tj-thermal",))
+
+    def over_current_events(self) -> int:
+        """The counter."""
+        return _known(self.over_current, "over-current")
+
+    def gpu_frequencies_hz(self) -> tuple[int, ...]:
+        """The table."""
+        return self.frequencies_hz
+
+    def gpu_max_freq_hz(self) -> int:
+        """The cap."""
+        return _known(self.cap_hz, "cap")
+
+    def set_gpu_max_freq_hz(self, hz: int) -> None:
+        """Move the cap, unless it is stuck."""
+        if self.stuck or self.cap_hz is None:
+            raise KnobError("the cap is stuck")
+        self.cap_hz = hz
+
+    def power_modes(self) -> PowerModes:
+        """The modes."""
+        return self.modes
+
+    def power_mode(self) -> int:
+        """The mode in force."""
+        return _known(self.mode, "mode")
+
+
+def _known(value: int | None, name: str) -> int:
+    if value is None:
+        raise SensorError(f"no {name}")
+    return value

@@ -1,0 +1,77 @@
+"""The emulated tree is the one that the vendor's documents and public dumps describe."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent.emulator.profile import ProfileName, profile_named
+from agent.emulator.tree import BOOT_ID, GPU, HWMON, MODE_STATUS, NVPMODEL, create_tree, reboot
+from agent.power.modes import modes_from_text
+
+R39 = profile_named(ProfileName.R39)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    assert create_tree(tmp_path, R39, seed=1)
+    return tmp_path
+
+
+def _nvpmodel(root: Path, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    command = [str(root / NVPMODEL), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, input=answer, timeout=30, check=False)
+
+
+def test_a_tree_that_is_there_is_left_as_it_is(root: Path) -> None:
+    boot = (root / BOOT_ID).read_text()
+    assert not create_tree(root, R39, seed=2)
+    assert (root / BOOT_ID).read_text() == boot
+
+
+def test_hwmon_numbers_follow_the_seed(tmp_path: Path) -> None:
+    numbers = set()
+    for seed in range(6):
+        root = tmp_path / str(seed)
+        create_tree(root, R39, seed)
+        names = {path.name: (path / "name").read_text().strip() for path in (root / HWMON).iterdir()}
+        numbers.add(next(number for number, name in names.items() if name == "ina238"))
+    assert len(numbers) > 1
+
+
+def test_the_configuration_of_nvpmodel_says_what_the_profile_says(root: Path) -> None:
+    modes = modes_from_text((root / "etc/nvpmodel.conf").read_text())
+    assert modes.modes == R39.modes
+    assert modes.default == R39.default_mode
+
+
+def test_nvpmodel_names_the_default_mode_and_changes_live_between_modes_of_one_mask(root: Path) -> None:
+    assert _nvpmodel(root, "-q").stdout == "NV Power Mode: 120W\n1\n"
+    assert _nvpmodel(root, "-m", "0").returncode == 0
+    assert _nvpmodel(root, "-q").stdout == "NV Power Mode: MAXN\n0\n"
+    assert (root / GPU / "max_freq").read_text() == "1575000000\n"
+
+
+def test_a_mode_of_another_mask_waits_for_a_reboot(root: Path) -> None:
+    refused = _nvpmodel(root, "-m", "3", answer="no\n")
+    assert "Reboot required" in refused.stdout
+    assert "bad input" in refused.stdout
+    assert refused.returncode != 0
+    assert _nvpmodel(root, "-m", "3", answer="YES\n").returncode == 0
+    assert _nvpmodel(root, "-q").stdout.endswith("1\n")
+    reboot(root, R39, seed=1)
+    assert _nvpmodel(root, "-q").stdout == "NV Power Mode: 70W\n3\n"
+    assert (root / GPU / "max_freq").read_text() == "1530000000\n"
+
+
+def test_nvpmodel_lists_its_modes(root: Path) -> None:
+    said = _nvpmodel(root, "-p", "--verbose").stdout
+    assert "POWER_MODEL: ID=0 NAME=MAXN" in said
+    assert "PM_CONFIG: DEFAULT=1(1)" in said
+
+
+def test_a_boot_changes_the_boot_id_and_keeps_the_mode(root: Path) -> None:
+    boot, mode = (root / BOOT_ID).read_text(), (root / MODE_STATUS).read_text()
+    reboot(root, R39, seed=1)
+    assert (root / BOOT_ID).read_text() != boot
+    assert (root / MODE_STATUS).read_text() == mode

@@ -1,0 +1,153 @@
+"""The power process in simulated time: a governed emulated Thor, and what the board says when things fail."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.jetson import Jetson
+from agent.app.power import DecisionRate, PowerLoop
+from agent.board.layout import text_from
+from agent.board.records import POWER, POWER_BOARD, PowerRecord
+from agent.board.seqlock import BoardReader
+from agent.config import AgentConfig, config_from_text
+from agent.emulator.load import LoadMeter
+from agent.emulator.profile import GPU_MAX_HZ, ProfileName, profile_named
+from agent.emulator.sysfs import hwmon_named
+from agent.emulator.thor import EmulatedThor
+from agent.emulator.tree import create_tree
+from agent.power.device import PowerDevice
+from agent.power.envelope import RollingMean
+from tests.fakes.clock import FakeClock
+from tests.fakes.jetson import FakeDevice
+from tests.fakes.synthetic_load import SyntheticWorker
+
+_PHYSICS_S = 0.05
+
+
+def _config(envelope_w: float) -> AgentConfig:
+    text = '[device]\nid = "d"\nfleet = "f"\n[power]\nenvelope_w = {}\n[control]\ndecision_hz = 12.0\n'
+    return config_from_text(text.format(envelope_w))
+
+
+def _board(run: Path) -> PowerRecord:
+    with BoardReader(run / POWER_BOARD, POWER) as board:
+        stamped = board.read()
+    assert stamped is not None
+    return stamped.record
+
+
+class Bench:
+    """An emulated Thor, a synthetic policy and the power loop, stepped together; `means` are of the true power."""
+
+    def __init__(self, root: Path, envelope_w: float, seed: int) -> None:
+        create_tree(root, profile_named(ProfileName.R39), seed)
+        self.run = root / "run/roskva"
+        self.run.mkdir(parents=True)
+        self.clock, self.root = FakeClock(), root
+        jetson = Jetson(root, self.clock)
+        jetson.set_gpu_max_freq_hz(GPU_MAX_HZ)
+        self.thor, self.meter = EmulatedThor(root, seed), LoadMeter(self.run)
+        self.worker = SyntheticWorker(self.run, wanted_hz=12.0, tokens=14)
+        self.loop = PowerLoop(jetson, _config(envelope_w), self.run, self.clock)
+        self.means: list[float] = []
+        self._mean = RollingMean()
+
+    def drive(self, seconds: float, governed: bool = True) -> None:
+        for step in range(round(seconds / _PHYSICS_S)):
+            self.clock.advance(_PHYSICS_S)
+            now = self.clock.mono_ns()
+            self.worker.advance(now)
+            self.thor.advance(self.meter.measure(_PHYSICS_S), _PHYSICS_S)
+            if governed and step % 2 == 0:
+                self.loop.sample()
+            self._mean.add(now, self.thor.rails.module_w)
+            self.means.append(self._mean.mean(now) or 0.0)
+
+
+@pytest.mark.parametrize("envelope_w", [42.0, 70.0, 90.0, 120.0])
+def test_an_emulated_thor_stays_inside_its_envelope_while_the_policy_drives(
+    tmp_path: Path, envelope_w: float
+) -> None:
+    bench = Bench(tmp_path, envelope_w, seed=2)
+    for tokens in (14, 4, 14, 9):
+        bench.worker.tokens = tokens
+        bench.drive(12.0)
+    assert max(bench.means) <= envelope_w
+    assert max(bench.means[-100:]) >= 0.75 * envelope_w
+
+
+def test_without_the_governor_the_same_load_would_leave_the_envelope(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 130.0, seed=2)
+    bench.drive(60.0)
+    assert max(bench.means) > 95.0
+
+
+def test_when_power_dies_the_policy_takes_its_frugal_knobs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 120.0, seed=2)
+    bench.drive(30.0)
+    bench.drive(8.0, governed=False)
+    assert max(bench.means[-40:]) < 60.0
+
+
+def test_energy_on_the_board_is_the_power_that_was_taken(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 70.0, seed=2)
+    bench.drive(20.0)
+    taken_j = sum(bench.means) * _PHYSICS_S
+    assert _board(bench.run).energy_j == pytest.approx(taken_j, rel=0.06)
+
+
+def test_a_lost_rail_is_named_on_the_board_with_what_is_assumed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 70.0, seed=2)
+    bench.drive(20.0)
+    assert text_from(_board(bench.run).sensors) == "ok"
+    before = _board(bench.run).decision_rate_hz
+    (hwmon_named(bench.root, "ina238") / "power1_input").unlink()
+    bench.drive(2.0)
+    record = _board(bench.run)
+    assert text_from(record.sensors) == "failing: VIN; module power unknown: worst case assumed"
+    assert record.decision_rate_hz < before
+
+
+def _fake_loop(device: PowerDevice, run: Path, clock: FakeClock) -> PowerLoop:
+    return PowerLoop(device, _config(70.0), run, clock)
+
+
+def _turns(loop: PowerLoop, clock: FakeClock, seconds: float) -> None:
+    for _ in range(round(seconds * 10)):
+        clock.advance(0.1)
+        loop.sample()
+
+
+def test_a_cap_that_cannot_be_written_is_said_on_the_board(tmp_path: Path) -> None:
+    device, clock = FakeDevice(module_w=100.0, stuck=True), FakeClock()
+    _turns(_fake_loop(device, tmp_path, clock), clock, 3)
+    assert "knob: the cap is stuck" in text_from(_board(tmp_path).sensors)
+
+
+def test_the_cap_never_exceeds_the_power_mode(tmp_path: Path) -> None:
+    create_tree(tmp_path, profile_named(ProfileName.R39), seed=1)
+    clock = FakeClock()
+    jetson = Jetson(tmp_path, clock)
+    (tmp_path / "run").mkdir()
+    _turns(_fake_loop(jetson, tmp_path / "run", clock), clock, 30)
+    record = _board(tmp_path / "run")
+    assert text_from(record.power_mode) == "120W"
+    assert record.gpu_max_freq_hz <= 1_386_000_000
+
+
+def test_the_governor_looks_again_for_another_power_mode(tmp_path: Path) -> None:
+    device, clock = FakeDevice(mode=None), FakeClock()
+    loop = _fake_loop(device, tmp_path, clock)
+    _turns(loop, clock, 1)
+    assert text_from(_board(tmp_path).power_mode) == "unknown"
+    device.mode = 0
+    _turns(loop, clock, 61)
+    assert text_from(_board(tmp_path).power_mode) == "MAXN"
+
+
+def test_the_decision_rate_is_that_of_the_last_three_seconds() -> None:
+    rate = DecisionRate()
+    assert rate.per_s(0) is None
+    for tenth in range(60):
+        rate.add(tenth * 100_000_000, 1 if tenth < 30 else 0)
+    assert rate.per_s(59 * 100_000_000) == pytest.approx(0.0, abs=0.4)
