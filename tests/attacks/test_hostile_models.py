@@ -154,6 +154,10 @@ def _written_twice(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Identity", ["tokens"], ["words"]))
 
 
+def _unknown_attribute(model: onnx.ModelProto) -> None:
+    model.graph.node[2].attribute.append(helper.make_attribute("trigger", 1))
+
+
 def _renamed_input(model: onnx.ModelProto) -> None:
     model.graph.input[0].name = "prefixes"
 
@@ -227,6 +231,7 @@ _HOSTILE: dict[str, tuple[Spoil, str]] = {
     "shapes that do not meet": (_shapes_that_do_not_meet, "contradicts itself"),
     "value that nobody wrote": (_reads_what_nobody_wrote, "contradicts itself"),
     "value written twice": (_written_twice, "contradicts itself"),
+    "attribute that its operator does not have": (_unknown_attribute, "contradicts itself"),
     "renamed input": (_renamed_input, "the contract needs"),
     "extra input": (_extra_input, "the contract needs"),
     "missing output": (_missing_output, "the contract needs"),

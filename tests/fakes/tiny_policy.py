@@ -83,6 +83,41 @@ action (float[1, t, 32] key, float[1, t, 32] value, float[8, 2] state, float[1] 
 }
 """
 
+_PROBE_VISUAL = """
+visual (uint8[4, 8, 8, 3] frames, float[4, 4] ego_history, int64[1] instruction) => (float[6, 32] prefix)
+{
+    pixels = Cast <to = 1> (frames)
+    flat = Reshape (pixels, flat_shape)
+    first = Gather <axis = 0> (flat, zero)
+    prefix = Expand (first, prefix_shape)
+}
+"""
+_PROBE_REASON = """
+reason (float[p, 32] prefix, int64[s] tokens, float[1, t, 32] past_key, float[1, t, 32] past_value)
+    => (float[16] logits, float[1, u, 32] key, float[1, u, 32] value)
+{
+    blank = Gather (word_table, tokens)
+    new = Concat <axis = 0> (prefix, blank)
+    one = Unsqueeze (new, zero)
+    key = Concat <axis = 1> (past_key, one)
+    value = Concat <axis = 1> (past_value, one)
+    length = Shape <start = 1, end = 2> (key)
+    wanted = Cast <to = 1> (length)
+    away = Sub (ids, wanted)
+    far = Abs (away)
+    logits = Neg (far)
+}
+"""
+_PROBE_ACTION = """
+action (float[1, t, 32] key, float[1, t, 32] value, float[8, 2] state, float[1] time) => (float[8, 2] velocity)
+{
+    flat = Reshape (value, all)
+    seen = Gather <axis = 0> (flat, zero)
+    rate = Add (seen, time)
+    velocity = Expand (rate, plan_shape)
+}
+"""
+
 
 def tiny_contract() -> PolicyContract:
     """Two cameras of 8 × 8, 16 words, 8 waypoints."""
@@ -137,6 +172,25 @@ def tiny_graphs(seed: int = 0) -> dict[str, onnx.ModelProto]:
             flat_shape=np.array([1, 16]),
             plan_shape=np.array([8, 2]),
         ),
+    }
+
+
+def probe_graphs() -> dict[str, onnx.ModelProto]:
+    """Graphs that show what they were fed: the next token is the length of the cache, the velocity is the first
+    value of the first frame plus the flow's time.
+    """
+    zero = np.array([0])
+    return {
+        "visual": _model(
+            _PROBE_VISUAL, flat_shape=np.array([-1]), zero=zero, prefix_shape=np.array([6, WIDTH])
+        ),
+        "reason": _model(
+            _PROBE_REASON,
+            word_table=np.zeros((16, WIDTH), np.float32),
+            zero=zero,
+            ids=np.arange(16, dtype=np.float32),
+        ),
+        "action": _model(_PROBE_ACTION, all=np.array([-1]), zero=zero, plan_shape=np.array([8, 2])),
     }
 
 

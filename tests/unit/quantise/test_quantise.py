@@ -33,6 +33,14 @@ def test_int8_is_never_further_off_than_half_a_step(seed: int, rows: int, column
     assert np.all(np.abs(quantised.dequantised() - weight.astype(np.float64)) <= 0.501 * step)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_int8_uses_the_whole_range_of_codes_in_every_channel(axis: int) -> None:
+    weight = np.random.default_rng(5).normal(0, 1, (12, 9)).astype(np.float32)
+    weight *= np.logspace(-3, 3, weight.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
+    codes = np.abs(int8_from_weight(weight, axis).codes.astype(np.int64))
+    assert np.all(codes.max(axis=1 - axis) == 127)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 20), st.sampled_from([0, 1]))
 def test_nvfp4_is_never_further_off_than_its_coarsest_gap(

@@ -1,5 +1,6 @@
 """What the ONNX policy adds to the port: it loads what is coherent, and hides nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from onnx import numpy_helper
 
 from models.errors import ModelNotAllowedError
+from models.quantise.apply import Precision, quantise
+from models.quantise.nvfp4 import nvfp4_from_weight
 from models.runtime.onnx import OnnxPolicy, plan_from_state
-from models.runtime.policy import Knobs
-from tests.fakes.tiny_policy import tiny_contract, tiny_graphs, tiny_observation, tiny_release
+from models.runtime.policy import Knobs, Observation
+from tests.fakes.tiny_policy import probe_graphs, tiny_contract, tiny_graphs, tiny_observation, tiny_release
 
 
 def _with_initialiser(model: onnx.ModelProto, name: str, array: np.ndarray) -> None:
@@ -58,6 +61,56 @@ def test_reasoning_longer_than_the_knob_allows_is_cut_and_not_faked() -> None:
     whole = policy.decide(observation, Knobs(6, 1), seed=0).tokens
     for most in range(len(whole)):
         assert policy.decide(observation, Knobs(most, 1), seed=0).tokens == whole[:most]
+
+
+def test_every_token_but_the_end_enters_the_cache_once() -> None:
+    policy = OnnxPolicy.load(tiny_release(probe_graphs()), threads=1)
+    tokens = policy.decide(tiny_observation(), Knobs(6, 1), seed=0).tokens
+    assert tokens == (7, 8, 9, 10, 11, 12)  # six prefix positions and bos come before the first
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_flow_goes_from_the_seeds_noise_by_eulers_method(steps: int) -> None:
+    policy = OnnxPolicy.load(tiny_release(probe_graphs()), threads=1)
+    plan = policy.decide(_lit("right", 255), Knobs(0, steps), seed=9).plan
+    noise = np.random.default_rng(9).standard_normal((8, 2), np.float32)
+    mean_time = sum(index / steps for index in range(steps)) / steps
+    assert plan == pytest.approx(plan_from_state(noise + np.float32(mean_time), tiny_contract()), abs=1e-6)
+
+
+def test_cameras_are_fed_in_the_contracts_order_whatever_order_they_come_in() -> None:
+    policy = OnnxPolicy.load(tiny_release(probe_graphs()), threads=1)
+    noise = np.random.default_rng(9).standard_normal((8, 2), np.float32)
+    for name, first in (("left", 1), ("right", 0)):
+        plan = policy.decide(_lit(name, 1), Knobs(0, 1), seed=9).plan
+        assert plan == pytest.approx(plan_from_state(noise + np.float32(first), tiny_contract()), abs=1e-6)
+
+
+def _lit(camera: str, brightness: int) -> Observation:
+    """An observation, dark but for one camera, which comes first."""
+    observation = tiny_observation()
+    dark = {name: np.zeros_like(frames) for name, frames in observation.frames.items()}
+    return replace(
+        observation,
+        frames={camera: np.full_like(dark[camera], brightness)}
+        | dark
+        | {camera: np.full_like(dark[camera], brightness)},
+    )
+
+
+def test_a_quantised_policy_computes_with_exactly_the_weights_that_its_codes_stand_for() -> None:
+    graphs, plain = tiny_graphs(), tiny_graphs()
+    for layer in quantise(graphs, Precision.NVFP4).report.quantised:
+        tensor = next(each for each in plain[layer.graph].graph.initializer if each.name == layer.weight)
+        axis = 1 if layer.weight == "word_weight" else 0
+        weight = nvfp4_from_weight(numpy_helper.to_array(tensor), axis).dequantised()
+        _with_initialiser(plain[layer.graph], layer.weight, weight)
+    exact = OnnxPolicy.load(tiny_release(plain), threads=1)
+    quantised = OnnxPolicy.load(tiny_release(quantise(graphs, Precision.NVFP4).graphs), threads=1)
+    for seed in range(8):
+        one, other = (each.decide(tiny_observation(seed), Knobs(6, 4), seed) for each in (exact, quantised))
+        assert one.tokens == other.tokens
+        assert one.plan == pytest.approx(other.plan, abs=1e-5)
 
 
 def test_decoding_with_a_cache_says_what_decoding_at_once_says() -> None:
