@@ -170,13 +170,13 @@ def _parameters(parameters: Parameters) -> str:
             return scheme if group is None else f"{scheme}, groups of {group}"
         case ConvertParameters(format=form, precision=precision):
             return f"{form} {precision}"
-        case BundleParameters(name=name, version=version):
-            return f"{name} {version}"
+        case BundleParameters(counter=counter):
+            return f"counter {counter}"
         case EvaluateParameters(suite=suite):
             return suite
         case _:
             iteration = "unknown" if parameters.iteration is None else f"{parameters.iteration:,}"
-            return f"{parameters.format}, iteration {iteration}"
+            return f"{parameters.format or 'unknown layout'}, iteration {iteration}"
 
 
 def _add_rack(branch: Tree, rack: Rack | None) -> None:

@@ -70,11 +70,8 @@ def _tracked(directory: Path) -> Path:
 
 
 def _megatron(folder: Path, names: Sequence[str]) -> Layout:
-    missing = {".metadata", "metadata.json"} & {".metadata"} - set(names)
-    if missing:
-        raise UsageError(
-            f"{folder} has *.distcp shards but no {', '.join(sorted(missing))}: not completely saved"
-        )
+    if ".metadata" not in names:
+        raise UsageError(f"{folder} has *.distcp shards but no .metadata: it was not saved to its end")
     found = _ITERATION.fullmatch(folder.resolve().name)
     return Layout(folder, Format.MEGATRON, int(found[1]) if found else None)
 

@@ -117,11 +117,11 @@ def _seat(nvml: Nvml, handle: object) -> _Seat:
     nvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(fabric))
     return _Seat(
         system=nvml.nvmlDeviceGetName(handle),
-        chassis_serial=_ascii(platform.chassisSerialNumber),
+        chassis_serial=_ascii(_field(platform, "chassisSerialNumber")),
         cluster_uuid=_uuid(bytes(fabric.clusterUuid)),
         clique_id=fabric.cliqueId,
-        place=(_byte(platform.slotNumber), _byte(platform.trayIndex), _byte(platform.hostId)),
-        gpu=Gpu(_byte(platform.moduleId), nvml.nvmlDeviceGetUUID(handle)),
+        place=(_byte(platform, "slotNumber"), _byte(platform, "trayIndex"), _byte(platform, "hostId")),
+        gpu=Gpu(_byte(platform, "moduleId"), nvml.nvmlDeviceGetUUID(handle)),
     )
 
 
@@ -150,9 +150,17 @@ def _trays_of(seats: list[_Seat]) -> tuple[Tray, ...]:
     return tuple(Tray(*place, gpus=tuple(gpus)) for place, gpus in sorted(gpus_at.items()))
 
 
-def _byte(value: bytes | int) -> int:
-    """NVML's one-byte fields are unsigned; the binding types them as characters."""
-    return value if isinstance(value, int) else value[0]
+def _field(structure: ctypes.Structure, name: str) -> bytes:
+    """The bytes of a character field. The binding's own access decodes them as UTF-8, which numbers are not."""
+    value = ctypes.Structure.__getattribute__(structure, name)
+    if not isinstance(value, bytes):
+        raise MalformedError(f"NVML's {name} is no character field in this binding")
+    return value
+
+
+def _byte(structure: ctypes.Structure, name: str) -> int:
+    """A one-byte number, which the binding types as a character."""
+    return _field(structure, name)[0]
 
 
 def _ascii(value: bytes) -> str:
