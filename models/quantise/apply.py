@@ -51,6 +51,14 @@ class Quantised:
 
 
 @dataclass(frozen=True, slots=True)
+class _Wish:
+    """The precision, and the weights that NVFP4 leaves alone."""
+
+    precision: Precision
+    heads: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Use:
     """How an operator reads a weight: which axis it reduces over, which one counts its outputs."""
 
@@ -59,8 +67,10 @@ class _Use:
     output_axis: int
 
 
-def quantise(graphs: Mapping[str, onnx.ModelProto], precision: Precision) -> Quantised:
-    """Quantise copies of float32 `graphs` (by role)."""
+def quantise(
+    graphs: Mapping[str, onnx.ModelProto], precision: Precision, heads: frozenset[str] = frozenset()
+) -> Quantised:
+    """Quantise copies of float32 `graphs` (by role). NVFP4 leaves the weights called `heads` alone."""
     after: dict[str, onnx.ModelProto] = {}
     layers: list[LayerReport] = []
     for role, model in graphs.items():
@@ -68,7 +78,7 @@ def quantise(graphs: Mapping[str, onnx.ModelProto], precision: Precision) -> Qua
         after[role].CopyFrom(model)
         if precision is not Precision.FLOAT32:
             after[role] = _raised(after[role])
-            layers += _quantise_graph(role, after[role].graph, precision)
+            layers += _quantise_graph(role, after[role].graph, _Wish(precision, heads))
     report = QuantisationReport(
         tool=TOOL,
         version=TOOL_VERSION,
@@ -89,7 +99,7 @@ def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _quantise_graph(role: str, graph: onnx.GraphProto, precision: Precision) -> list[LayerReport]:
+def _quantise_graph(role: str, graph: onnx.GraphProto, wish: _Wish) -> list[LayerReport]:
     """Quantise in place; one report for each stored float tensor of two dimensions or more."""
     reports, tensors, nodes = [], [], []
     for tensor in graph.initializer:
@@ -97,12 +107,12 @@ def _quantise_graph(role: str, graph: onnx.GraphProto, precision: Precision) -> 
             tensors.append(tensor)
             continue
         uses = _uses(graph, tensor)
-        reason = _reason_to_leave(tensor, uses, precision)
+        reason = _reason_to_leave(tensor, uses, wish)
         if reason:
             reports.append(LayerReport(role, tensor.name, tuple(tensor.dims), reason))
             tensors.append(tensor)
             continue
-        made = _int8(tensor, uses[0]) if precision is Precision.INT8 else _nvfp4(tensor, uses[0])
+        made = _int8(tensor, uses[0]) if wish.precision is Precision.INT8 else _nvfp4(tensor, uses[0])
         tensors += made.tensors
         nodes += made.nodes
         reports.append(_layer(role, tensor, made.dequantised))
@@ -140,7 +150,7 @@ def _use(node: onnx.NodeProto, place: int, dimensions: int) -> _Use:
     return _Use(node.op_type, -1, -1)
 
 
-def _reason_to_leave(tensor: onnx.TensorProto, uses: list[_Use], precision: Precision) -> str:
+def _reason_to_leave(tensor: onnx.TensorProto, uses: list[_Use], wish: _Wish) -> str:
     """Why `tensor` is not quantised; empty where it is."""
     others = sorted({use.operator for use in uses if use.reduction_axis < 0})
     if others or not uses:
@@ -149,10 +159,16 @@ def _reason_to_leave(tensor: onnx.TensorProto, uses: list[_Use], precision: Prec
         return "shared by operators that read it along different axes"
     if np.prod(tensor.dims) < MIN_WEIGHTS:
         return f"fewer than {MIN_WEIGHTS} weights"
-    if precision is Precision.NVFP4 and uses[0].operator == "Conv":
+    return _reason_against_fp4(tensor, uses[0], wish) if wish.precision is Precision.NVFP4 else ""
+
+
+def _reason_against_fp4(tensor: onnx.TensorProto, use: _Use, wish: _Wish) -> str:
+    if tensor.name in wish.heads:
+        return "output head: stays in high precision"
+    if use.operator == "Conv":
         return "convolution: vision stays in high precision"
-    if precision is Precision.NVFP4 and tensor.dims[uses[0].reduction_axis] % BLOCK:
-        return f"reduction axis of {tensor.dims[uses[0].reduction_axis]} is no multiple of {BLOCK}"
+    if tensor.dims[use.reduction_axis] % BLOCK:
+        return f"reduction axis of {tensor.dims[use.reduction_axis]} is no multiple of {BLOCK}"
     return ""
 
 

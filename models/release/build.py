@@ -134,7 +134,7 @@ class _Build:
         contract = family.contract(request.checkpoint)
         floats = family.export(request.checkpoint)
         self._on_step(BuildStep.QUANTISE)
-        quantised = quantise(floats, request.precision)
+        quantised = quantise(floats, request.precision, family.heads)
         self._on_step(BuildStep.COMPARE)
         before, after = _files_of(floats), _files_of(quantised.graphs)
         report, golden = _judged(contract, family, (before, after), quantised)

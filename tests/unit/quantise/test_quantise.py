@@ -77,6 +77,13 @@ def test_every_weight_is_either_quantised_or_listed_with_its_reason() -> None:
     }  # fmt: skip
 
 
+def test_nvfp4_leaves_output_heads_alone_and_int8_does_not() -> None:
+    heads = frozenset({"out_weight"})
+    left = {precision: quantise(tiny_graphs(), precision, heads).report.left_alone for precision in Precision}
+    assert "out_weight" in {layer.weight for layer in left[Precision.NVFP4] if "head" in layer.left_alone}
+    assert "out_weight" not in {layer.weight for layer in left[Precision.INT8]}
+
+
 def test_int8_quantises_the_convolution_too() -> None:
     assert "patch_weight" in {layer.weight for layer in _report(Precision.INT8).quantised}
 
