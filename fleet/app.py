@@ -65,14 +65,14 @@ def main() -> None:
 
 
 def _serve(config: FleetConfig) -> None:
-    from fleet.console.pages import mount
+    from fleet.console.pages import Sources, mount
     from fleet.server import FleetServer
     from fleet.web import listen, serve
 
     _log_to_stderr()
     server = FleetServer(config)
     application = server.app()
-    mount(application, server)
+    mount(application, Sources(server.desk, server.health))
     sock = listen(config.http.host, config.http.port)
     port: int = sock.getsockname()[1]
     server.start()

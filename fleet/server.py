@@ -68,11 +68,6 @@ class FleetServer:
         self.desk = Desk(self._registry, self._catalogue, telemetry, inventory, director, files)
         self._threads: list[threading.Thread] = []
 
-    @property
-    def registry(self) -> Registry:
-        """The devices, for the console."""
-        return self._registry
-
     def start(self) -> None:
         """Start all threads, the broker's connection last."""
         self._upkeep.look_for_releases()

@@ -59,7 +59,7 @@ class SqlTelemetryStore:
             wanted = wanted.where(table.c.device == device)
         if release_digest:
             wanted = wanted.where(table.c.release_digest == release_digest)
-        wanted = wanted.order_by(table.c.observed_utc_ns.desc()).limit(limit)
+        wanted = wanted.order_by(table.c.observed_utc_ns.desc(), table.c.sequence.desc()).limit(limit)
         with transaction(self._engine) as connection:
             return tuple(_decision_from_row(row) for row in connection.execute(wanted))
 
