@@ -22,6 +22,7 @@ _HEAD = struct.Struct("<4sIQ")
 _SLOTS_AT = 64
 _HEAD_WORD, _TAIL_WORD, _DROPPED_WORD = 2, 3, 4
 _SLOT_HEAD = struct.Struct("<II")
+_READ_ATTEMPTS = 16
 
 
 class _MappedRing:
@@ -87,6 +88,8 @@ class RingReader(_MappedRing):
             raise BoardError(f"ring {path.name} is not there: {error.strerror}") from error
         stride, slots = _shape_of(descriptor, path.name)
         super().__init__(descriptor, path.name, stride, slots)
+        self.skipped = 0
+        """Records that this reader had to pass over, because their bytes do not have their checksum."""
 
     def drain(self, limit: int) -> Iterator[bytes]:
         """Take up to `limit` records, oldest first. A record is gone once the next is asked for."""
@@ -94,13 +97,23 @@ class RingReader(_MappedRing):
             tail = self._words[_TAIL_WORD]
             if tail >= self._words[_HEAD_WORD]:
                 return
-            record = self._record_at(tail)
-            if record is not None:
+            record = self._whole_record_at(tail)
+            if record is None:
+                self.skipped += 1
+            else:
                 yield record
             self._words[_TAIL_WORD] = tail + 1
 
+    def _whole_record_at(self, index: int) -> bytes | None:
+        """The record, read again a few times: an Arm core may see the head move before the bytes."""
+        for _ in range(_READ_ATTEMPTS):
+            record = self._record_at(index)
+            if record is not None:
+                return record
+        return None
+
     def _record_at(self, index: int) -> bytes | None:
-        """The record, or None where its bytes do not have their checksum (the writer died, or the disk lied)."""
+        """The record, or None where its bytes do not have their checksum."""
         at = self._slot_at(index)
         length, crc = _SLOT_HEAD.unpack_from(self._view, at)
         if length > self._stride - _SLOT_HEAD.size:

@@ -80,6 +80,10 @@ _NEXT: dict[tuple[LoopState, Freshness], LoopState] = {
 """Every step of the loop. Two more rules stand in `next_state`: a stop that stands is a safe stop."""
 
 
+_BRAKES = (LoopState.DEGRADED, LoopState.MINIMAL_RISK)
+_STOPS = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
+
+
 def next_state(state: LoopState, freshness: Freshness, standing: bool) -> LoopState:
     """Where the loop goes from `state`; a controlled stop that has come to rest is `SAFE_STOP`."""
     after = _NEXT[state, freshness]
@@ -184,7 +188,7 @@ class PlanFollower:
         self._offset = REST
         self._speeds_mps: tuple[float, ...] = ()
         self._braked_ns = 0
-        """Where the plan stands in its own time since the loop stops along it, else 0: see `_place`."""
+        """Where the plan stands in its own time since the loop brakes harder than it says, else 0: see `_place`."""
         self._placed_ns = 0
 
     @property
@@ -210,10 +214,10 @@ class PlanFollower:
         """What to propose to the gate at `mono_ns`; `held_curvature_per_m` is kept where no plan says another."""
         plan = self._plan
         freshness = self._freshness(plan, mono_ns, speed_mps)
-        before, standing = self.state, abs(speed_mps) <= STANDING_MPS
-        self.state = next_state(before, freshness, standing)
-        if self.state is LoopState.MINIMAL_RISK:
-            self._place(before, mono_ns, speed_mps)
+        standing = abs(speed_mps) <= STANDING_MPS
+        self.state = next_state(self.state, freshness, standing)
+        if plan is not None and (self._braked_ns or self.state in _BRAKES):
+            self._place(plan, mono_ns, speed_mps)
         if plan is None or self.state is LoopState.WAITING:
             return Motion(Command(-self.rules.stop_mps2, held_curvature_per_m), self.state, 0, 0)
         age_ns = mono_ns - plan.start_ns
@@ -226,22 +230,22 @@ class PlanFollower:
         if plan is None:
             return Freshness.ABSENT
         rules = self.rules
-        at_ns = self._braked_ns or mono_ns
-        left_ns = plan.end_ns - at_ns
+        stopping = self.state in _STOPS and self._braked_ns > 0
+        left_ns = plan.end_ns - (self._braked_ns if stopping else mono_ns)
         if left_ns <= 0:
             return Freshness.SPENT
         age_ns = mono_ns - plan.start_ns - rules.latency_ns
         spare_ns = left_ns - rules.margin_ns - round(abs(speed_mps) / rules.stop_mps2 * _S)
         if age_ns > rules.stale_ns or spare_ns < 0:
             return Freshness.STALE
-        if self._braked_ns or age_ns > rules.aging_ns or spare_ns < rules.margin_ns:
+        if stopping or age_ns > rules.aging_ns or spare_ns < rules.margin_ns:
             return Freshness.AGING  # a plan that is being stopped along is never fresh again
         return Freshness.FRESH
 
     def _due(self, plan: Plan, mono_ns: int) -> Command:
         """The plan's command now, slowed where the state asks for it, blended where it is new."""
         stopping = self.state is LoopState.MINIMAL_RISK
-        due = plan.at(self._braked_ns if stopping else mono_ns) or plan.waypoints[-1]
+        due = plan.at(self._braked_ns or mono_ns) or plan.waypoints[-1]
         blend_ns = self.rules.blend_steps * plan.dt_ns
         rest = max(0.0, 1.0 - (mono_ns - self._taken_ns) / blend_ns) if blend_ns else 0.0
         acceleration = due.acceleration_mps2 + rest * self._offset.acceleration_mps2
@@ -252,15 +256,12 @@ class PlanFollower:
             acceleration = min(acceleration, -self.rules.slow_down_mps2)
         return Command(acceleration, curvature)
 
-    def _place(self, before: LoopState, mono_ns: int, speed_mps: float) -> None:
+    def _place(self, plan: Plan, mono_ns: int, speed_mps: float) -> None:
         """Move along the plan by distance, not by time: a vehicle that brakes is not yet where the plan would have it.
 
         In the plan's own time, dτ/dt = measured speed / planned speed, at most 1.
         """
-        plan = self._plan
-        if plan is None:
-            return
-        if before is not LoopState.MINIMAL_RISK or not self._braked_ns:
+        if not self._braked_ns:
             self._braked_ns, self._placed_ns = mono_ns, mono_ns
             self._speeds_mps = _planned_speeds(plan, mono_ns, speed_mps)
             return

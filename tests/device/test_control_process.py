@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -168,9 +169,7 @@ def test_the_follower_keeps_100_hz_and_a_tiny_share_of_the_processor(device: Dev
 
 def child_named(device: Device, name: str) -> psutil.Process:
     """The child of the control process whose program has `name` in it."""
-    assert device.process is not None
-    children = psutil.Process(device.process.pid).children()
-    return next(child for child in children if any(name in word for word in child.cmdline()))
+    return next(child for child in children_of(device) if any(name in word for word in child.cmdline()))
 
 
 def states_until(device: Device, ending: Callable[[LoopRecord], bool], seconds: float) -> list[LoopState]:
@@ -254,7 +253,7 @@ def test_a_new_release_takes_over_between_two_ticks(device: Device) -> None:
     assert epochs == sorted(epochs)
     assert device.loop().state == LoopState.OK
     assert device.loop().ticks_missed - missed <= 1
-    gaps_ns = [b.mono_ns - a.mono_ns for a, b in zip(ticks, ticks[1:], strict=False)]
+    gaps_ns = [b.mono_ns - a.mono_ns for a, b in pairwise(ticks)]
     assert max(gaps_ns) < 40_000_000
     assert {tick.decision for tick in ticks[:-20]} <= decided
     device.order(SwapOrder.KEEP)
@@ -264,7 +263,8 @@ def test_a_new_release_takes_over_between_two_ticks(device: Device) -> None:
 
 def children_of(device: Device) -> list[psutil.Process]:
     assert device.process is not None
-    return psutil.Process(device.process.pid).children()
+    children: list[psutil.Process] = psutil.Process(device.process.pid).children()
+    return children
 
 
 def test_a_release_whose_golden_outputs_differ_is_refused_by_name_and_the_old_one_drives_on(

@@ -1,0 +1,137 @@
+"""One board: its layout, its writer's deaths, its readers' view."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from agent.board.feed import Feed
+from agent.board.layout import Layout, bytes_from_text, text_from
+from agent.board.records import (
+    ACTUATION,
+    VEHICLE,
+    ActuationRecord,
+    VehicleRecord,
+    Worker,
+    digest_from_raw,
+    raw_from_digest,
+)
+from agent.board.seqlock import BoardReader, BoardWriter
+from agent.errors import BoardError
+from models.digest import Digest
+
+RECORD = ActuationRecord(7, 123, -1.5, 0.02)
+_GENERATION_AT = 8
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "actuation.board"
+
+
+def test_a_record_is_read_as_written_with_its_stamp(path: Path) -> None:
+    with BoardWriter(path, ACTUATION) as writer, BoardReader(path, ACTUATION) as reader:
+        assert reader.read() is None
+        writer.write(RECORD, 99)
+        stamped = reader.read()
+    assert stamped is not None
+    assert (stamped.record, stamped.mono_ns, stamped.generation) == (RECORD, 99, 2)
+
+
+def test_a_reader_refuses_an_absent_a_cut_and_a_foreign_board(path: Path) -> None:
+    with pytest.raises(BoardError, match="not there"):
+        BoardReader(path, ACTUATION)
+    BoardWriter(path, ACTUATION).close()
+    with pytest.raises(BoardError, match="layout"):
+        BoardReader(path, VEHICLE)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BoardError, match="size"):
+        BoardReader(path, ACTUATION)
+
+
+def test_a_layout_with_other_field_names_is_another_layout() -> None:
+    renamed = Layout("actuation", VehicleRecord, ACTUATION.fields)
+    assert renamed.fingerprint != ACTUATION.fingerprint
+
+
+def test_a_reader_does_not_follow_a_link(path: Path) -> None:
+    BoardWriter(path.with_name("real.board"), ACTUATION).close()
+    path.symlink_to(path.with_name("real.board"))
+    with pytest.raises(BoardError):
+        BoardReader(path, ACTUATION)
+
+
+def test_a_new_writer_keeps_the_record_and_the_count_of_the_one_before(path: Path) -> None:
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD, 1)
+    reader = BoardReader(path, ACTUATION)
+    with BoardWriter(path, ACTUATION) as again:
+        before = reader.read()
+        again.write(RECORD._replace(tick=8), 2)
+        after = reader.read()
+    reader.close()
+    assert before is not None
+    assert after is not None
+    assert (before.record, after.record.tick) == (RECORD, 8)
+    assert after.generation > before.generation
+
+
+def test_a_writer_that_died_in_the_middle_leaves_nothing_to_read_until_the_next_one_writes(
+    path: Path,
+) -> None:
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD, 1)
+    with path.open("r+b") as file:
+        file.seek(_GENERATION_AT)
+        file.write(struct.pack("<Q", 3))
+    with BoardReader(path, ACTUATION) as reader:
+        assert reader.read() is None
+        with BoardWriter(path, ACTUATION) as writer:
+            writer.write(RECORD, 2)
+        stamped = reader.read()
+    assert stamped is not None
+    assert stamped.generation % 2 == 0
+
+
+def test_bytes_that_do_not_have_their_checksum_are_not_a_record(path: Path) -> None:
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD, 1)
+    with path.open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"\xff")
+    with BoardReader(path, ACTUATION) as reader:
+        assert reader.read() is None
+
+
+def test_a_feed_finds_a_board_that_appears_later_and_one_that_was_replaced(path: Path) -> None:
+    feed: Feed[ActuationRecord] = Feed(path, ACTUATION)
+    second_ns = 1_000_000_000
+    assert feed.news(0) is None
+    writer = BoardWriter(path, ACTUATION)
+    writer.write(RECORD, second_ns)
+    first = feed.news(second_ns)
+    assert first is not None
+    assert feed.news(2 * second_ns) is None
+    path.unlink()
+    with BoardWriter(path, ACTUATION) as other:
+        other.write(RECORD._replace(tick=1), 3 * second_ns)
+    replaced = feed.news(3 * second_ns)
+    assert replaced is not None
+    assert replaced.record.tick == 1
+    assert feed.recent(3 * second_ns, 0) == replaced.record
+    assert feed.recent(5 * second_ns, second_ns) is None
+    writer.close()
+    feed.close()
+
+
+def test_digests_and_texts_survive_the_way_through_a_board() -> None:
+    digest = Digest("sha256:" + "0f" * 32)
+    assert digest_from_raw(raw_from_digest(digest)) == digest
+    assert digest_from_raw(raw_from_digest(None)) is None
+    assert text_from(bytes_from_text("Ärger µs", 32).ljust(32, b"\0")) == "Ärger µs"
+    assert bytes_from_text("aé", 2) == b"a"
+    assert text_from(b"\xff\xfe") == "��"
+
+
+def test_the_two_places_are_each_others_other() -> None:
+    assert (Worker.A.other, Worker.B.other, Worker.B.letter) == (Worker.B, Worker.A, "b")

@@ -1,0 +1,108 @@
+"""Each limit of the gate, at its edge and beyond."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from agent.control.gate import DEVICE_LIMITS, REST, Command, GateLimits, GateReason, Situation, passed
+
+LIMITS = GateLimits(
+    max_acceleration_mps2=3.0,
+    max_braking_mps2=6.0,
+    max_jerk_mps3=1000.0,
+    max_curvature_per_m=0.2,
+    max_curvature_rate_per_ms=100.0,
+    max_lateral_mps2=3.0,
+    max_speed_mps=15.0,
+)
+SLOW = Situation(speed_mps=1.0, dt_s=0.01, fresh=True)
+
+
+@pytest.mark.parametrize(
+    ("proposed", "out", "reason"),
+    [
+        (Command(1.0, 0.1), Command(1.0, 0.1), GateReason.NONE),
+        (Command(3.0, 0.2), Command(3.0, 0.2), GateReason.NONE),
+        (Command(3.1, 0.0), Command(3.0, 0.0), GateReason.ACCELERATION),
+        (Command(-6.0, -0.2), Command(-6.0, -0.2), GateReason.NONE),
+        (Command(-6.1, 0.0), Command(-6.0, 0.0), GateReason.BRAKING),
+        (Command(0.0, 0.21), Command(0.0, 0.2), GateReason.CURVATURE),
+        (Command(0.0, -0.21), Command(0.0, -0.2), GateReason.CURVATURE),
+        (Command(math.nan, 0.1), Command(-3.0, 0.0), GateReason.NOT_FINITE),
+        (Command(0.0, math.inf), Command(-3.0, 0.0), GateReason.NOT_FINITE),
+    ],
+)
+def test_magnitudes_are_held_and_named(proposed: Command, out: Command, reason: GateReason) -> None:
+    assert passed(proposed, REST, SLOW, LIMITS) == (out, reason)
+
+
+def test_jerk_is_held_in_both_directions() -> None:
+    limits = replace(LIMITS, max_jerk_mps3=20.0)
+    up, why_up = passed(Command(1.0, 0.0), REST, SLOW, limits)
+    down, why_down = passed(Command(-1.0, 0.0), REST, SLOW, limits)
+    assert up.acceleration_mps2 == pytest.approx(0.2)
+    assert down.acceleration_mps2 == pytest.approx(-0.2)
+    assert why_up == why_down == GateReason.JERK
+
+
+def test_the_wheel_turns_no_faster_than_allowed() -> None:
+    limits = replace(LIMITS, max_curvature_rate_per_ms=0.5)
+    out, why = passed(Command(0.0, -0.1), Command(0.0, 0.1), SLOW, limits)
+    assert out.curvature_per_m == pytest.approx(0.095)
+    assert why == GateReason.CURVATURE_RATE
+
+
+def test_the_bend_is_opened_when_the_speed_would_push_sideways_beyond_the_limit() -> None:
+    fast = Situation(speed_mps=10.0, dt_s=0.01, fresh=True)
+    out, why = passed(Command(0.0, 0.1), Command(0.0, 0.1), fast, LIMITS)
+    assert out.curvature_per_m == pytest.approx(3.0 / 100.0)
+    assert why & GateReason.LATERAL
+
+
+def test_the_lateral_limit_wins_over_the_wheel_rate() -> None:
+    fast = Situation(speed_mps=10.0, dt_s=0.01, fresh=True)
+    limits = replace(LIMITS, max_curvature_rate_per_ms=0.5)
+    out, _ = passed(Command(0.0, 0.1), Command(0.0, 0.1), fast, limits)
+    assert out.curvature_per_m * 10.0**2 <= 3.0 + 1e-9
+
+
+@pytest.mark.parametrize(("speed_mps", "most_mps2"), [(14.0, 2.0), (15.0, 0.0), (16.0, -2.0), (99.0, -6.0)])
+def test_near_the_speed_limit_acceleration_fades_and_above_it_the_gate_brakes(
+    speed_mps: float, most_mps2: float
+) -> None:
+    out, why = passed(Command(3.0, 0.0), REST, Situation(speed_mps, 0.01, fresh=True), LIMITS)
+    assert out.acceleration_mps2 == pytest.approx(most_mps2)
+    assert why == GateReason.SPEED
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        Situation(5.0, 0.01, fresh=False),
+        Situation(math.nan, 0.01, fresh=True),
+        Situation(math.inf, 0.01, fresh=True),
+        Situation(5.0, math.nan, fresh=True),
+    ],
+)
+def test_a_vehicle_whose_state_is_unknown_is_braked_along_its_bend(unknown: Situation) -> None:
+    out, why = passed(Command(3.0, -0.2), Command(-3.0, 0.05), unknown, LIMITS)
+    assert out == Command(-3.0, 0.05)
+    assert why == GateReason.STALE
+
+
+def test_a_previous_command_that_is_no_number_counts_as_rest() -> None:
+    out, why = passed(Command(1.0, 0.0), Command(math.nan, math.nan), SLOW, LIMITS)
+    assert (out, why) == (Command(1.0, 0.0), GateReason.NONE)
+
+
+def test_the_stricter_of_two_limits_counts_one_by_one() -> None:
+    other = replace(LIMITS, max_speed_mps=20.0, max_lateral_mps2=2.0)
+    both = LIMITS.stricter(other)
+    assert (both.max_speed_mps, both.max_lateral_mps2) == (15.0, 2.0)
+
+
+@pytest.mark.parametrize("absurd", [math.nan, math.inf, -1.0])
+def test_a_release_cannot_widen_or_confuse_a_limit(absurd: float) -> None:
+    release = GateLimits(*[absurd] * 7)
+    assert DEVICE_LIMITS.stricter(release) == GateLimits(*[0.0] * 7)
