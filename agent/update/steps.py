@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.adapters.plant_shared import read_plant
 from agent.board.layout import text_from
 from agent.board.records import CandidateState, PolicyRecord, SwapOrder, raw_from_digest
 from agent.config import UpdateSection
@@ -26,7 +25,7 @@ from agent.update.slots import MAX_TRIAL_BOOTS, SlotStore, StagedSlot, staged_fr
 from agent.update.swap import ControlLine
 from agent.update.trial import Trial, Verdict, judged
 from agent.update.window import FetchLimits
-from models.contract import check_fits
+from models.contract import PlantSpec, check_fits
 from models.digest import Digest
 from models.errors import DigestMismatchError, RoskvaError
 from models.release.manifest import MANIFEST_NAME, ReleaseManifest, manifest_from_bytes
@@ -51,7 +50,11 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UpdateWorld:
-    """What the steps work with. `disk` is the state directory, `state` is its path, `run` is where boards are."""
+    """What the steps work with.
+
+    `disk` is the state directory and `state` its path; `run` is where boards are; `plant` says what is driven, or
+    raises `BoardError` while nobody does.
+    """
 
     disk: Disk
     state: Path
@@ -62,6 +65,7 @@ class UpdateWorld:
     anchors: TrustAnchors
     boot: str
     settings: UpdateSection
+    plant: Callable[[], PlantSpec]
     stopping: threading.Event
 
 
@@ -116,7 +120,7 @@ class Steps:
         job.admitted, job.digest, job.manifest = admitted, admitted.digest, admitted.manifest
         if admitted.digest in pointer.quarantined:
             raise QuarantinedError(f"release {admitted.manifest.version} failed on this device before")
-        check_fits(admitted.manifest.contract, read_plant(world.run))
+        check_fits(admitted.manifest.contract, world.plant())
         return On.ADMITTED
 
     def _fetch(self, job: Job) -> On:

@@ -1,0 +1,88 @@
+"""`roskva-agent`: the commands of a device.
+
+Owns: arguments, exit codes, the one line on stderr. Imports of a command are made when it runs, so that
+`manage` never loads an inference runtime.
+Must not know: what the commands do.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.config import CONFIG_PATH, load_config
+from models.errors import RoskvaError
+
+app = typer.Typer(help="The agent of one device.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+Root = Annotated[Path, typer.Option(help="The device's root directory; / on hardware.")]
+
+
+@app.command()
+def manage(root: Root = Path("/")) -> None:
+    """Run the manage process: network, updates, telemetry."""
+    from agent.app.manage import run
+
+    raise typer.Exit(run(root, load_config(root)))
+
+
+@app.command()
+def control(root: Root = Path("/")) -> None:
+    """Run the control process: the loop and the policy."""
+    from agent.app.control import run
+
+    raise typer.Exit(run(root, load_config(root)))
+
+
+@app.command()
+def power(root: Root = Path("/")) -> None:
+    """Run the power process: the governor."""
+    from agent.app.power import run
+
+    raise typer.Exit(run(root, load_config(root)))
+
+
+@app.command()
+def status(
+    root: Root = Path("/"),
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+) -> None:
+    """Show what the boards say."""
+    from rich.console import Console
+
+    from agent.app.status import show
+
+    show(root, load_config(root), as_json=as_json, console=Console())
+
+
+@app.command("check-config")
+def check_config(root: Root = Path("/")) -> None:
+    """Read the configuration and say whether it is good."""
+    config = load_config(root)
+    typer.echo(f"{CONFIG_PATH} is good: device {config.device.id} of fleet {config.device.fleet}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def emulate(context: typer.Context) -> None:
+    """Run an emulated Thor and its plant below --root."""
+    from agent.emulator.command import app as emulator
+
+    typer.main.get_command(emulator).main(
+        context.args, prog_name="roskva-agent emulate", standalone_mode=True
+    )
+
+
+def main() -> None:
+    """The console script: errors of ours become one line and an exit code."""
+    try:
+        app()
+    except RoskvaError as error:
+        print(f"error [{error.code}]: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Board records as the wire says them.
+
+Owns: the translation, field by field. Must not know: boards' files, who sends what when.
+"""
+
+from agent.board.layout import text_from
+from agent.board.records import LoopRecord, LoopState, PowerRecord, WorkerRecord, digest_from_raw
+from models.wire.messages import LoopFigures, PolicyFigures, PowerFigures
+
+
+def loop_figures(record: LoopRecord) -> LoopFigures:
+    """The control loop."""
+    return LoopFigures(
+        state=LoopState(record.state).name.lower() if record.state in set(LoopState) else "unknown",
+        ticks=record.ticks,
+        ticks_missed=record.ticks_missed,
+        lateness_p50_ns=record.lateness_p50_ns,
+        lateness_p99_ns=record.lateness_p99_ns,
+        lateness_max_ns=record.lateness_max_ns,
+        gate_interventions=record.gate_interventions,
+        speed_mps=record.speed_mps,
+        plan_age_ns=record.plan_age_ns,
+        realtime=text_from(record.realtime),
+    )
+
+
+def power_figures(record: PowerRecord) -> PowerFigures:
+    """The governor."""
+    return PowerFigures(
+        envelope_w=record.envelope_w,
+        module_w=record.module_w,
+        hottest_c=record.hottest_c,
+        gpu_max_freq_hz=record.gpu_max_freq_hz,
+        decision_rate_hz=record.decision_rate_hz,
+        energy_j=record.energy_j,
+        sensors=text_from(record.sensors),
+    )
+
+
+def policy_figures(record: WorkerRecord) -> PolicyFigures:
+    """The policy worker that drives."""
+    return PolicyFigures(
+        release_digest=digest_from_raw(record.digest) or "",
+        version=text_from(record.version),
+        precision=text_from(record.precision),
+        decisions=record.decisions,
+        decisions_dropped=record.dropped,
+        latency_p50_ns=record.latency_p50_ns,
+        latency_p99_ns=record.latency_p99_ns,
+        reasoning=text_from(record.sentence),
+    )
