@@ -71,6 +71,12 @@ class ModelNotAllowedError(RefusedError):
     code = "model-not-allowed"
 
 
+class PolicyFailedError(RefusedError):
+    """A loaded policy could not decide on an observation, or left the shape that its contract promises."""
+
+    code = "policy-failed"
+
+
 class VerificationError(RoskvaError):
     """A digest, a signature or a signed chain does not hold; exit code 4."""
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.contract import JointActions, PolicyContract
 from models.digest import Digest
-from models.errors import ModelNotAllowedError
+from models.errors import ModelNotAllowedError, PolicyFailedError
 from models.release.content import ReleaseContent
 from models.runtime.inspect import ModelReport, inspect
 from models.runtime.lowering import lower
@@ -25,6 +25,11 @@ from models.runtime.policy import Decision, Knobs, Latency, Observation
 from models.runtime.signature import GraphRole, action_limits, action_width
 
 _Floats = NDArray[np.float32]
+_OUTPUTS = {
+    GraphRole.VISUAL: ["prefix"],
+    GraphRole.REASON: ["logits", "key", "value"],
+    GraphRole.ACTION: ["velocity"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,11 @@ class OnnxPolicy:
         return self._contract
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
-        """Decide on `observation`; knobs above the contract's numbers count as those."""
+        """Decide on `observation`; knobs above the contract's numbers count as those.
+
+        Raises:
+            PolicyFailedError: the runtime failed, or a graph's output has not the contract's shape.
+        """
         flow_steps = max(1, min(knobs.flow_steps, self._contract.flow_steps))
         start_ns = time.perf_counter_ns()
         prefix = self._see(observation)
@@ -94,12 +103,12 @@ class OnnxPolicy:
 
     def _see(self, observation: Observation) -> _Floats:
         frames = np.concatenate([observation.frames[camera.name] for camera in self._contract.cameras])
-        feed = {
+        feed: dict[str, NDArray[np.generic]] = {
             "frames": frames,
             "ego_history": observation.ego_history,
             "instruction": np.array([observation.instruction], np.int64),
         }
-        prefix: _Floats = self._sessions[GraphRole.VISUAL].run(["prefix"], feed)[0]
+        prefix: _Floats = self._run(GraphRole.VISUAL, feed)[0]
         return prefix
 
     def _reason(self, prefix: _Floats, max_tokens: int) -> tuple[tuple[int, ...], _Cache]:
@@ -115,15 +124,15 @@ class OnnxPolicy:
         return tuple(tokens), cache
 
     def _step(self, prefix: _Floats, token: int, past: _Cache) -> tuple[int, _Cache]:
-        feed = {
+        feed: dict[str, NDArray[np.generic]] = {
             "prefix": prefix,
             "tokens": np.array([token], np.int64),
             "past_key": past.key,
             "past_value": past.value,
         }
-        logits, key, value = self._sessions[GraphRole.REASON].run(["logits", "key", "value"], feed)
+        logits, key, value = self._run(GraphRole.REASON, feed)
         if logits.shape != (len(self._contract.reasoning.vocabulary),):
-            raise ModelNotAllowedError(f"reason graph: logits have the shape {logits.shape}")
+            raise PolicyFailedError(f"reason graph: logits have the shape {logits.shape}")
         return int(np.argmax(logits)), _Cache(key, value)
 
     def _act(self, cache: _Cache, flow_steps: int, seed: int) -> _Floats:
@@ -134,11 +143,18 @@ class OnnxPolicy:
         for index in range(flow_steps):
             moment = np.array([index / flow_steps], np.float32)
             feed = {"key": cache.key, "value": cache.value, "state": state, "time": moment}
-            velocity = self._sessions[GraphRole.ACTION].run(["velocity"], feed)[0]
+            velocity = self._run(GraphRole.ACTION, feed)[0]
             if velocity.shape != shape:
-                raise ModelNotAllowedError(f"action graph: velocity has the shape {velocity.shape}")
+                raise PolicyFailedError(f"action graph: velocity has the shape {velocity.shape}")
             state = state + step * velocity
         return plan_from_state(state, self._contract)
+
+    def _run(self, role: GraphRole, feed: Mapping[str, NDArray[np.generic]]) -> list[_Floats]:
+        try:
+            outputs: list[_Floats] = self._sessions[role].run(_OUTPUTS[role], dict(feed))
+        except Exception as error:  # the runtime's errors have no root of their own
+            raise PolicyFailedError(f"{role} graph: {str(error)[:300]}") from error
+        return outputs
 
 
 def plan_from_state(state: _Floats, contract: PolicyContract) -> _Floats:

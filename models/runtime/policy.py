@@ -93,5 +93,9 @@ class Policy(Protocol):
         ...
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
-        """Decide on `observation`; the same observation, knobs and seed give the same plan."""
+        """Decide on `observation`; the same observation, knobs and seed give the same plan.
+
+        Raises:
+            PolicyFailedError: it could not; whether to ask again is the caller's choice.
+        """
         ...

@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 
 from models.contract import PolicyContract
 from models.digest import Digest
-from models.errors import RoskvaError
+from models.errors import PolicyFailedError
 from models.runtime.policy import Decision, Knobs, Latency, Observation
 from models.runtime.signature import action_limits, action_width
-
-
-class SimulatedFailureError(RoskvaError):
-    """The failure that a simulated policy was told to have."""
-
-    code = "simulated-failure"
 
 
 class Failure(StrEnum):
@@ -79,7 +73,7 @@ class SimulatedPolicy:
         return self._contract
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
-        """A constant plan with seeded noise. Raises `SimulatedFailureError` where told to."""
+        """A constant plan with seeded noise. Raises `PolicyFailedError` where told to."""
         failure = self._failure()
         self._decided += 1
         tokens = self._tokens(knobs.max_reasoning_tokens)
@@ -88,7 +82,7 @@ class SimulatedPolicy:
         total_ns = latency.visual_ns + latency.reason_ns + latency.action_ns
         self._wait(self._settings.hang_s if failure is Failure.HANGS else total_ns / 1e9)
         if failure is Failure.RAISES:
-            raise SimulatedFailureError(f"decision {self._decided} fails, as it was told to")
+            raise PolicyFailedError(f"decision {self._decided} fails, as it was told to")
         words = self._contract.reasoning.vocabulary
         return Decision(
             release_digest=self._digest,

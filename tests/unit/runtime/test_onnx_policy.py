@@ -1,5 +1,6 @@
 """What the ONNX policy adds to the port: it loads what is coherent, and hides nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnx.reference
 import pytest
 from onnx import numpy_helper
 
-from models.errors import ModelNotAllowedError
+from models.errors import ModelNotAllowedError, PolicyFailedError
 from models.quantise.apply import Precision, quantise
 from models.quantise.nvfp4 import nvfp4_from_weight
 from models.runtime.onnx import OnnxPolicy, plan_from_state
@@ -35,6 +36,24 @@ def test_a_plan_that_is_not_finite_reaches_the_caller_as_it_is() -> None:
     policy = OnnxPolicy.load(tiny_release(graphs), threads=1)
     plan = policy.decide(tiny_observation(), Knobs(2, 4), seed=0).plan
     assert not np.isfinite(plan).all()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda seen: replace(seen, instruction=1 << 40),
+        lambda seen: replace(seen, ego_history=seen.ego_history[:-1]),
+        lambda seen: replace(seen, frames={name: each[:, :-1] for name, each in seen.frames.items()}),
+    ],
+    ids=["unknown instruction", "short history", "cut frames"],
+)
+def test_what_the_runtime_cannot_do_is_a_failed_decision_and_not_a_foreign_error(
+    spoil: Callable[[Observation], Observation],
+) -> None:
+    policy = OnnxPolicy.load(tiny_release(), threads=1)
+    with pytest.raises(PolicyFailedError, match="visual graph"):
+        policy.decide(spoil(tiny_observation()), Knobs(2, 1), seed=0)
+    assert policy.decide(tiny_observation(), Knobs(2, 1), seed=0).plan.shape == (8, 2)
 
 
 def test_a_state_in_scaled_units_becomes_a_plan_inside_the_limits() -> None:

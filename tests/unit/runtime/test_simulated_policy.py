@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from models.digest import digest_of
+from models.errors import PolicyFailedError
 from models.runtime.policy import Knobs
-from models.runtime.simulated import Failure, SimulatedFailureError, SimulatedPolicy, SimulatedSettings
+from models.runtime.simulated import Failure, SimulatedPolicy, SimulatedSettings
 from tests.fakes.tiny_policy import tiny_contract, tiny_observation
 
 _KNOBS = Knobs(6, 4)
@@ -29,7 +30,7 @@ def test_a_failure_begins_at_the_decision_it_was_told() -> None:
     policy = _policy(SimulatedSettings(failure=Failure.RAISES, fail_after=2))
     for _ in range(2):
         policy.decide(tiny_observation(), _KNOBS, 0)
-    with pytest.raises(SimulatedFailureError):
+    with pytest.raises(PolicyFailedError):
         policy.decide(tiny_observation(), _KNOBS, 0)
 
 
