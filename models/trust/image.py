@@ -282,21 +282,24 @@ class ImageRepository:
         return data
 
 
-def director_root(keys: KeyDirectory, now: datetime) -> bytes:
-    """The Director's root: one key for everything that is signed for a device, online on the fleet server."""
+def director_root(keys: KeyDirectory, now: datetime, version: int = 1) -> bytes:
+    """The Director's root: one key for everything that is signed for a device, online on the fleet server.
+
+    A higher `version` with a new key takes over from a stolen one, and restarts all counting.
+    """
     root, online = keys.signer("director-root"), keys.signer("director-online")
     signing: dict[str, tuple[list[Signer], int]] = {Root.type: ([root], 1)}
     signing |= {role: ([online], 1) for role in (Targets.type, Snapshot.type, Timestamp.type)}
-    return signed_bytes(_root(signing, now), [root])
+    return signed_bytes(_root(signing, now, version), [root])
 
 
-def _root(signing: dict[str, tuple[list[Signer], int]], now: datetime) -> Root:
+def _root(signing: dict[str, tuple[list[Signer], int]], now: datetime, version: int = 1) -> Root:
     keys: dict[str, Key] = {}
     roles: dict[str, Role] = {}
     for role, (signers, threshold) in signing.items():
         keys |= {signer.public_key.keyid: signer.public_key for signer in signers}
         roles[role] = Role([signer.public_key.keyid for signer in signers], threshold)
-    return Root(1, expires=expiry(now, ROOT_LIFE), keys=keys, roles=roles, consistent_snapshot=True)
+    return Root(version, expires=expiry(now, ROOT_LIFE), keys=keys, roles=roles, consistent_snapshot=True)
 
 
 def _target_of(release: VerifiedRelease, path: str) -> TargetFile:

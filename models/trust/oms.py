@@ -8,7 +8,6 @@ so it is never used as an identity.
 """
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -151,11 +150,11 @@ def check_bundle(data: bytes, digests: Mapping[str, Digest], publishers: Iterabl
     """
     try:
         bundle = decode_strict(data, _Bundle, SIGNATURE_NAME, MAX_BUNDLE_BYTES)
-        payload = base64.b64decode(bundle.dsse_envelope.payload, validate=True)
+        payload = _raw(bundle.dsse_envelope.payload)
         signer = _check_signed(bundle, payload, publishers)
         statement = decode_strict(payload, _Statement, f"statement in {SIGNATURE_NAME}", MAX_BUNDLE_BYTES)
         check_names(resource.name for resource in statement.predicate.resources)
-    except (MalformedError, binascii.Error) as error:
+    except MalformedError as error:
         raise ModelSignatureError(f"{SIGNATURE_NAME}: {error}") from error
     _check_statement(statement)
     _check_files(statement.predicate.resources, digests)
@@ -168,7 +167,7 @@ def _check_signed(bundle: _Bundle, payload: bytes, publishers: Iterable[TrustedK
     if publisher is None:
         raise ModelSignatureError(f"{SIGNATURE_NAME} is by a key that is no publisher's (hint {hint[:12]})")
     envelope = bundle.dsse_envelope
-    signature = base64.b64decode(envelope.signatures[0].sig, validate=True)
+    signature = _raw(envelope.signatures[0].sig)
     try:
         public_key_from_pem(publisher.public_pem).verify(
             signature, pae(envelope.payload_type, payload), ECDSA(SHA256())
@@ -222,6 +221,16 @@ def _root(digests: Iterable[str]) -> str:
 
 def _hint(public_pem: str) -> str:
     return sha256(pem_of(public_key_from_pem(public_pem)).encode()).hexdigest()
+
+
+def _raw(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise MalformedError(f"not base64: {error}") from error
+    if _text(data) != text:
+        raise MalformedError("base64 with stray bits")
+    return data
 
 
 def _text(data: bytes) -> str:

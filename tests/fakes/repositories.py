@@ -195,11 +195,15 @@ class Site:
     """Keys, an Image repository with no release, and a Director, all below `root`."""
 
     def __init__(self, root: Path, now: datetime = NOW) -> None:
-        """Make them."""
+        """Make them, or use those that are there: a test may copy a site and go on with the copy."""
         self.root, self.now = root, now
-        self.keys = init_development_keys(root / "keys")
         self.repo = root / "repo"
-        self.image = ImageRepository.init(self.repo, self.keys, now)
+        if self.repo.exists():
+            self.keys = KeyDirectory(root / "keys")
+            self.image = ImageRepository.open(self.repo, self.keys)
+        else:
+            self.keys = init_development_keys(root / "keys")
+            self.image = ImageRepository.init(self.repo, self.keys, now)
         trust = self.repo / "trust"
         self.anchors = TrustAnchors(
             (trust / IMAGE_ROOT_NAME).read_bytes(), (trust / DIRECTOR_ROOT_NAME).read_bytes()
