@@ -1,0 +1,248 @@
+"""A real manage process, a real broker, a depot over a real site: updates, outages, and kills."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from agent.board.records import SwapOrder, raw_from_digest
+from agent.update.slots import Pointer
+from models.wire.messages import RangeRequest
+from tests.fakes.control import FakeControl
+from tests.fakes.manage import DEVICE, ManagedDevice, Server, managed_device, site_now
+from tests.fakes.mosquitto import PROGRAM, Mosquitto, wait_until
+from tests.fakes.repositories import Recipe, Site, small_contract
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed"),
+]
+SETTINGS = "[update]\nwindow = 8\ntrial_s = 1.0\nrequest_timeout_s = 2.0\n[telemetry]\nbatch_s = 0.2\n"
+CHUNK = 4096
+
+
+class Rig:
+    """Everything but control."""
+
+    def __init__(self, directory: Path, settings: str = SETTINGS) -> None:
+        self.broker = Mosquitto(directory)
+        self.broker.start()
+        self.site: Site = site_now(directory / "site")
+        self.server = Server(self.site, self.broker.port)
+        self.device: ManagedDevice = managed_device(
+            directory / "device", self.site, self.broker.port, settings
+        )
+
+    def pointer(self) -> Pointer:
+        path = self.device.state / "slots/pointer.json"
+        return msgspec.json.decode(path.read_bytes(), type=Pointer) if path.exists() else Pointer()
+
+    def wait_for_event(self, kind: str, deadline_s: float = 30.0) -> None:
+        wait_until(lambda: kind in self.server.events(), deadline_s, f"event {kind}")
+
+    def close(self) -> None:
+        self.device.kill()
+        self.server.peer.close()
+        self.broker.stop()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.close()
+
+
+def large() -> Recipe:
+    """A release of half a megabyte, in chunks of 4 KiB."""
+    return Recipe(
+        files={
+            "visual": bytes(range(256)) * 1500,
+            "reason": b"r" * 100_000,
+            "action": b"a" * 30_000,
+            "golden": b"g" * 5_000,
+        },
+        contract=small_contract(),
+        chunk_bytes=CHUNK,
+    )
+
+
+def test_an_assigned_release_is_fetched_verified_tried_and_kept(rig: Rig) -> None:
+    release = rig.site.publish()
+    with FakeControl(rig.device.run) as control:
+        rig.device.start()
+        wait_until(lambda: bool(rig.server.states), what="first state")
+        rig.site.assign(DEVICE, release.digest)
+        rig.server.offer()
+        rig.wait_for_event("update-passed")
+        pointer = rig.pointer()
+        assert (pointer.live_digest, pointer.trial) == (release.digest, False)
+        assert control.live == raw_from_digest(release.digest)
+        assert control.orders[:2] == [SwapOrder.LOAD, SwapOrder.GO]
+        wait_until(lambda: control.orders[-1] is SwapOrder.KEEP, what="keep")
+        wait_until(lambda: rig.server.states[-1].live_digest == release.digest, what="state says so")
+    floors = msgspec.json.decode((rig.device.state / "trust/floors.json").read_bytes())
+    assert floors["counter"] == release.counter
+
+
+def test_a_release_that_fails_its_trial_is_returned_from_and_quarantined(rig: Rig) -> None:
+    good, bad = rig.site.publish("1.0.0", 1), rig.site.publish("1.1.0", 2)
+    with FakeControl(rig.device.run) as control:
+        rig.site.assign(DEVICE, good.digest)
+        rig.device.start()
+        rig.wait_for_event("update-passed")
+        control.fails_in_trial = "worker-contract"
+        rig.site.assign(DEVICE, bad.digest)
+        rig.server.offer()
+        rig.wait_for_event("update-returned")
+        pointer = rig.pointer()
+        assert (pointer.live_digest, pointer.quarantined) == (good.digest, (bad.digest,))
+        assert control.live == raw_from_digest(good.digest)
+        rig.server.offer()
+        rig.wait_for_event("update-refused")
+        assert any("[quarantined]" in reason for reason in rig.server.reasons())
+
+
+def test_a_release_that_control_refuses_never_becomes_live(rig: Rig) -> None:
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    with FakeControl(rig.device.run, refuses="golden-mismatch"):
+        rig.device.start()
+        rig.wait_for_event("update-refused")
+    assert rig.pointer().live is None
+    assert any("[golden-mismatch]" in reason for reason in rig.server.reasons())
+
+
+def test_a_download_goes_on_where_a_kill_stopped_it(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, SETTINGS.replace("[update]\n", "[update]\nmax_bytes_per_s = 200000\n"))
+    release = rig.site.publish(recipe=large())
+    rig.site.assign(DEVICE, release.digest)
+    try:
+        with FakeControl(rig.device.run):
+            rig.device.start()
+            wait_until(lambda: rig.server.depot.bytes_served > 200_000, 20, "half of it served")
+            rig.device.kill()
+            before = rig.server.depot.bytes_served
+            rig.device.start()
+            rig.wait_for_event("update-passed")
+        total = sum(
+            file.stat().st_size for file in rig.site.release_dir("1.0.0").rglob("*") if file.is_file()
+        )
+        total -= (rig.site.release_dir("1.0.0") / "release.json").stat().st_size
+        # In flight and not yet durable when it was killed: a window each.
+        assert rig.server.depot.bytes_served - total <= 2 * 8 * CHUNK
+        assert before < rig.server.depot.bytes_served
+    finally:
+        rig.close()
+
+
+def test_a_trial_cut_short_by_a_kill_goes_on_after_the_start(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, SETTINGS.replace("trial_s = 1.0", "trial_s = 3.0"))
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    try:
+        with FakeControl(rig.device.run):
+            rig.device.start()
+            rig.wait_for_event("update-trial")
+            rig.device.kill()
+            assert rig.pointer().trial
+            rig.device.start()
+            rig.wait_for_event("update-passed")
+        assert not rig.pointer().trial
+        assert rig.pointer().live_digest == release.digest
+    finally:
+        rig.close()
+
+
+def test_a_switch_waits_for_the_vehicle_to_say_that_it_is_safe(rig: Rig) -> None:
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    with FakeControl(rig.device.run) as control:
+        control.safe.clear()
+        rig.device.start()
+        rig.wait_for_event("update-switching")
+        states = len(rig.server.states)
+        wait_until(lambda: len(rig.server.states) > states + 1, what="two more seconds")
+        assert "update-trial" not in rig.server.events()
+        control.safe.set()
+        rig.wait_for_event("update-passed")
+
+
+def test_hostile_messages_are_reported_and_nothing_stops(rig: Rig) -> None:
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        wait_until(lambda: bool(rig.server.states), what="first state")
+        for payload in (b"", b"{", b"\xff" * 100, b'{"release_digest":1}', bytes(10_000_000)):
+            rig.server.offer(payload)
+        rig.wait_for_event("malformed-message")
+        states = len(rig.server.states)
+        wait_until(lambda: len(rig.server.states) > states, what="still alive")
+
+
+def test_a_lying_depot_is_found_out_and_named(rig: Rig) -> None:
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+
+    def lie(_ask: RangeRequest, data: bytes) -> bytes:
+        return bytes(len(data))
+
+    rig.server.depot.mangle = lie
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        rig.wait_for_event("update-refused")
+    assert any("[digest-mismatch]" in reason for reason in rig.server.reasons())
+    assert rig.pointer().live is None
+
+
+def test_without_a_broker_it_waits_and_telemetry_is_kept(rig: Rig) -> None:
+    rig.broker.stop()
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        wait_until(lambda: any((rig.device.state / "spool").glob("*-*-*")), 20, "a batch in the spool")
+        rig.broker.start()
+        rig.wait_for_event("manage-started")
+        wait_until(lambda: not list((rig.device.state / "spool").glob("*-*-*")), 20, "the spool is empty")
+
+
+def test_what_is_not_acknowledged_is_sent_again_by_the_next_process(rig: Rig) -> None:
+    rig.server.acknowledges = False
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        rig.wait_for_event("manage-started")
+        rig.device.kill()
+        rig.server.batches.clear()
+        rig.server.acknowledges = True
+        rig.device.start()
+        wait_until(lambda: rig.server.events().count("manage-started") == 2, 20, "both starts")
+    sequences = [sequence for _, sequence in rig.server.batches]
+    assert len(set(sequences)) == len(sequences) >= 2
+
+
+def test_it_ends_within_two_seconds_and_says_offline(rig: Rig) -> None:
+    rig.device.start()
+    wait_until(lambda: bool(rig.server.states), what="first state")
+    process = rig.device.process
+    assert process is not None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(2) == 0
+    wait_until(lambda: b'"offline"' in rig.server.connections[-1], what="offline")
+
+
+def test_a_killed_process_is_said_to_be_broken(rig: Rig) -> None:
+    rig.device.start()
+    wait_until(lambda: bool(rig.server.states), what="first state")
+    rig.device.kill()
+    wait_until(lambda: b'"broken"' in rig.server.connections[-1], what="broken")
+
+
+def test_manage_stays_small(rig: Rig) -> None:
+    rig.device.start()
+    wait_until(lambda: len(rig.server.states) > 1, what="two states")
+    assert rig.device.process is not None
+    process = psutil.Process(rig.device.process.pid)
+    assert process.memory_info().rss < 120 << 20
+    loaded = {Path(mapping.path).name for mapping in process.memory_maps()}
+    assert not any("onnx" in name or "torch" in name for name in loaded)
