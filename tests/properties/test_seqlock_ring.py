@@ -53,7 +53,8 @@ def test_no_reader_ever_sees_half_a_record_even_from_a_writer_that_is_killed_aga
 def test_a_ring_hands_over_every_record_in_order_while_its_writer_never_rests(tmp_path: Path) -> None:
     path, clock = tmp_path / "numbers.ring", MonotonicClock()
     process = writing("ring", path)
-    reader, taken = RingReader(path), []
+    reader = RingReader(path)
+    taken: list[bytes] = []
     end_ns = clock.mono_ns() + _S
     while clock.mono_ns() < end_ns:
         taken += reader.drain(1000)

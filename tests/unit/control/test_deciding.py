@@ -1,0 +1,308 @@
+"""A policy worker in virtual time: loading, latest observation wins, knobs, what is dropped, what is told."""
+
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.board.layout import Layout, text_from
+from agent.board.records import (
+    LIMITS,
+    PLAN,
+    POLICY,
+    POLICY_BOARD,
+    POWER,
+    POWER_BOARD,
+    WORKER,
+    LimitsRecord,
+    PlanRecord,
+    Worker,
+    WorkerRecord,
+    WorkerState,
+    decisions_ring,
+    limits_board,
+    plan_board,
+    raw_from_digest,
+    worker_board,
+)
+from agent.board.ring import RingReader
+from agent.board.seqlock import BoardReader, BoardWriter
+from agent.control.publish import Post
+from agent.control.worker import DECISIONS_PER_EPOCH, LoadedPolicy, Surroundings, serve
+from agent.errors import BoardError
+from models.contract import PolicyContract
+from models.digest import Digest
+from models.errors import DigestMismatchError, RoskvaError
+from models.runtime.policy import Decision, Knobs, Observation
+from models.runtime.simulated import Failure, SimulatedPolicy, SimulatedSettings
+from models.wire.messages import DecisionRecord, decode
+from tests.fakes.clock import FakeClock
+from tests.fakes.plant import small_contract
+from tests.fakes.policy_worker import LIMITS as RELEASE_LIMITS
+
+DIGEST = Digest("sha256:" + "c3" * 32)
+_S = 1_000_000_000
+_SOUND = SimulatedSettings()
+
+
+class SpyPolicy(SimulatedPolicy):
+    """Remembers on what it decided, with which knobs."""
+
+    seen: list[tuple[int, Knobs]]
+
+    def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
+        self.seen.append((observation.sequence, knobs))
+        return super().decide(observation, knobs, seed)
+
+
+@dataclass
+class Cameras:
+    """An observation every 0.1 s of the clock, from its start on; ends the worker at `end_s`."""
+
+    clock: FakeClock
+    end_s: float
+    paused_s: tuple[float, float] = (1e9, 1e9)
+
+    def __post_init__(self) -> None:
+        self.start_ns = self.clock.mono_ns()
+        self.last = 0
+
+    @property
+    def now_s(self) -> float:
+        return (self.clock.mono_ns() - self.start_ns) / _S
+
+    def stopping(self) -> bool:
+        return self.now_s >= self.end_s
+
+    def news(self, mono_ns: int) -> Observation | None:
+        frame = (mono_ns - self.start_ns) // (_S // 10) + 1
+        begin_s, end_s = self.paused_s
+        if frame == self.last or begin_s <= self.now_s < end_s:
+            return None
+        self.last = frame
+        frames = {"front": np.zeros((2, 4, 6, 3), np.uint8)}
+        made_ns = self.start_ns + (frame - 1) * (_S // 10)
+        sequence = frame if self.now_s < end_s else frame - round((end_s - begin_s) * 10)
+        return Observation(sequence, made_ns, frames, np.zeros((4, 4), np.float32), 1)
+
+
+@dataclass
+class Loader:
+    """Gives a policy, or raises."""
+
+    policy: SimulatedPolicy
+    error: RoskvaError | None = None
+
+    def load(self) -> LoadedPolicy:
+        if self.error is not None:
+            raise self.error
+        return LoadedPolicy(self.policy, "1.2.3", "nvfp4", RELEASE_LIMITS)
+
+
+class Bench:
+    """One worker and the boards around it."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.clock = run, FakeClock()
+        self.power = BoardWriter(run / POWER_BOARD, POWER)
+        self.policy_board = BoardWriter(run / POLICY_BOARD, POLICY)
+        self.seen: list[tuple[int, Knobs]] = []
+
+    def serve(
+        self,
+        seconds: float,
+        settings: SimulatedSettings = _SOUND,
+        *,
+        error: RoskvaError | None = None,
+        connected: RoskvaError | None = None,
+        paused_s: tuple[float, float] = (1e9, 1e9),
+    ) -> int:
+        """Run a worker of epoch 3 for `seconds` of the clock; returns its exit status."""
+        policy = SpyPolicy(small_contract(), DIGEST, settings, self.clock.advance)
+        policy.seen = self.seen
+        cameras = Cameras(self.clock, seconds, paused_s)
+
+        def connect(_: PolicyContract) -> Cameras:
+            if connected is not None:
+                raise connected
+            return cameras
+
+        around = Surroundings(self.run, self.clock, Loader(policy, error), connect, 10.0, cameras.stopping)
+        return serve(Post(Worker.A, "a", DIGEST, 3, 42), around)
+
+    def governs(self, hz: float, tokens: int = 14, steps: int = 4, *, ahead_s: float = 3600.0) -> None:
+        """The governor's knobs, stamped so that they stay recent for `ahead_s`."""
+        blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
+        told = blank._replace(decision_rate_hz=hz, max_reasoning_tokens=tokens, flow_steps=steps)
+        self.power.write(told, self.clock.mono_ns() + round(ahead_s * _S))
+
+    def selects(self, epoch: int) -> None:
+        """`control` lets the worker of `epoch` drive."""
+        blank = POLICY.record_from(POLICY.packer.unpack(bytes(POLICY.packer.size)))
+        self.policy_board.write(blank._replace(epoch=epoch), self.clock.mono_ns())
+
+    @property
+    def figures(self) -> WorkerRecord:
+        with BoardReader(self.run / worker_board(Worker.A), WORKER) as board:
+            stamped = board.read()
+        assert stamped is not None
+        return stamped.record
+
+    @property
+    def plan(self) -> PlanRecord | None:
+        with BoardReader(self.run / plan_board(Worker.A), PLAN) as board:
+            stamped = board.read()
+        return stamped.record if stamped else None
+
+    def decisions(self) -> list[DecisionRecord]:
+        return [
+            decode(raw, DecisionRecord) for raw in RingReader(self.run / decisions_ring(Worker.A)).drain(9999)
+        ]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    found = Bench(tmp_path)
+    found.selects(3)
+    found.governs(10.0)
+    return found
+
+
+def test_every_observation_is_decided_once_where_the_policy_is_fast_enough(bench: Bench) -> None:
+    assert bench.serve(2.0, SimulatedSettings(visual_s=0.03)) == 0
+    sequences = [sequence for sequence, _ in bench.seen]
+    assert sequences == list(range(1, 21))
+    assert (bench.figures.decisions, bench.figures.dropped) == (20, 0)
+    assert bench.figures.latency_p50_ns == pytest.approx(0.03 * _S, rel=0.01)
+    assert bench.figures.busy_ns == pytest.approx(20 * 0.03 * _S, rel=0.01)
+
+
+def test_a_slow_policy_decides_on_the_latest_and_counts_what_it_passed_over(bench: Bench) -> None:
+    bench.serve(3.0, SimulatedSettings(visual_s=0.25))
+    sequences = [sequence for sequence, _ in bench.seen]
+    gaps = {later - earlier for earlier, later in pairwise(sequences)}
+    assert gaps <= {2, 3}
+    assert bench.figures.dropped == sequences[-1] - sequences[0] + 1 - len(sequences)
+
+
+def test_a_lower_rate_is_a_choice_and_not_a_drop(bench: Bench) -> None:
+    bench.governs(5.0)
+    bench.serve(4.0, SimulatedSettings(visual_s=0.02))
+    assert len(bench.seen) == 20
+    assert bench.figures.dropped == 0
+
+
+def test_a_plant_that_pauses_is_not_a_late_policy(bench: Bench) -> None:
+    bench.serve(4.0, paused_s=(1.0, 2.0))
+    assert [sequence for sequence, _ in bench.seen] == list(range(1, 31))
+    assert bench.figures.dropped == 0
+
+
+def test_the_governors_knobs_reach_the_policy_and_never_exceed_the_contract(bench: Bench) -> None:
+    bench.governs(10.0, tokens=5, steps=99)
+    bench.serve(0.3)
+    assert {knobs for _, knobs in bench.seen} == {Knobs(max_reasoning_tokens=5, flow_steps=4)}
+
+
+@pytest.mark.parametrize("hz", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_makes_no_sense_counts_as_the_most_frugal(bench: Bench, hz: float) -> None:
+    bench.governs(hz)
+    bench.serve(3.0)
+    assert 6 <= len(bench.seen) <= 7
+
+
+def test_without_a_living_governor_the_worker_is_frugal(bench: Bench) -> None:
+    bench.clock.advance(10.0)
+    bench.governs(10.0, ahead_s=-4.0)
+    bench.serve(3.0)
+    assert 6 <= len(bench.seen) <= 7
+    assert {knobs for _, knobs in bench.seen} == {Knobs(max_reasoning_tokens=8, flow_steps=2)}
+
+
+def test_a_decision_is_published_with_its_number_its_epoch_and_its_release(bench: Bench) -> None:
+    bench.serve(0.15, SimulatedSettings(waypoint=(0.7, 0.015)))
+    plan, record = bench.plan, bench.decisions()[-1]
+    assert plan is not None
+    assert plan.decision == record.sequence == 3 * DECISIONS_PER_EPOCH + 2
+    assert (plan.epoch, plan.digest, record.release_digest) == (3, raw_from_digest(DIGEST), DIGEST)
+    assert struct.unpack_from("<2f", plan.waypoints) == pytest.approx((0.7, 0.015))
+    assert record.plan[0] == pytest.approx((0.7, 0.015))
+    assert record.observed_utc_ns - plan.observation_ns == bench.clock.utc_ns() - bench.clock.mono_ns()
+    assert (record.ticks, record.energy_j) == (0, 0.0)
+
+
+def test_a_plan_with_a_number_that_is_none_is_never_published(bench: Bench) -> None:
+    bench.serve(0.55, SimulatedSettings(failure=Failure.NOT_FINITE, fail_after=3))
+    plan = bench.plan
+    assert plan is not None
+    assert plan.decision == 3 * DECISIONS_PER_EPOCH + 3
+    assert all(map(np.isfinite, struct.unpack_from("<128f", plan.waypoints)))
+    assert (bench.figures.decisions, bench.figures.dropped) == (3, 3)
+
+
+@pytest.mark.parametrize("failure", [Failure.NOT_FINITE, Failure.WRONG_SHAPE, Failure.RAISES])
+def test_ten_failures_in_a_row_end_the_worker_with_a_reason(bench: Bench, failure: Failure) -> None:
+    assert bench.serve(60.0, SimulatedSettings(failure=failure)) == 1
+    assert bench.figures.state == WorkerState.REFUSED
+    assert text_from(bench.figures.reason) == "policy-worker"
+    assert bench.plan is None
+
+
+def test_a_release_that_is_not_loaded_is_refused_with_the_errors_code_and_exit_status(bench: Bench) -> None:
+    assert bench.serve(1.0, error=DigestMismatchError("model/visual.onnx was changed")) == 4
+    assert bench.figures.state == WorkerState.REFUSED
+    assert text_from(bench.figures.reason) == "digest-mismatch"
+    assert "visual.onnx" in text_from(bench.figures.detail)
+
+
+def test_a_plant_that_is_not_up_yet_is_waited_for_a_while(bench: Bench) -> None:
+    start_ns = bench.clock.mono_ns()
+    assert bench.serve(60.0, connected=BoardError("no plant")) == 5
+    assert 15 <= (bench.clock.mono_ns() - start_ns) / _S < 17
+    assert text_from(bench.figures.reason) == "board"
+
+
+def test_the_gate_is_told_what_the_release_promises(bench: Bench) -> None:
+    bench.serve(0.1)
+    found = _read(bench.run / limits_board(Worker.A), LIMITS)
+    assert (found.epoch, found.digest) == (3, raw_from_digest(DIGEST))
+    assert (found.max_speed_mps, found.max_lateral_mps2, found.max_curvature_per_m) == (12.0, 2.5, 0.2)
+    assert found.decision_p99_ns == 50_000_000
+
+
+def _read(path: Path, layout: Layout[LimitsRecord]) -> LimitsRecord:
+    with BoardReader(path, layout) as board:
+        stamped = board.read()
+    assert stamped is not None
+    return stamped.record
+
+
+def test_a_shadow_worker_decides_seldom_and_tells_the_fleet_only_once_it_drives(bench: Bench) -> None:
+    bench.selects(2)
+    bench.serve(5.0)
+    assert 10 <= len(bench.seen) <= 11
+    assert bench.decisions() == []
+    assert bench.plan is not None
+
+
+def test_the_shadow_plan_that_the_follower_took_over_on_is_told(bench: Bench) -> None:
+    bench.selects(2)
+
+    class Switching(FakeClock):
+        """Two seconds in, `control` selects this worker."""
+
+        def sleep_until(self, mono_ns: int) -> None:
+            if self.mono_ns() < 3 * _S <= mono_ns:
+                bench.selects(3)
+            super().sleep_until(mono_ns)
+
+    bench.clock = Switching()
+    bench.governs(10.0)
+    bench.serve(4.0)
+    sequences = [record.sequence for record in bench.decisions()]
+    assert sequences == sorted(sequences)
+    assert sequences[0] <= 3 * DECISIONS_PER_EPOCH + 4
+    assert sequences == list(range(sequences[0], sequences[-1] + 1))

@@ -1,0 +1,330 @@
+"""The supervisor over children that are only said to run."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent.board.layout import bytes_from_text, text_from
+from agent.board.records import (
+    LOOP,
+    LOOP_BOARD,
+    PLAN,
+    POLICY,
+    POLICY_BOARD,
+    SWAP,
+    SWAP_BOARD,
+    VEHICLE,
+    VEHICLE_BOARD,
+    WORKER,
+    CandidateState,
+    PlanRecord,
+    PolicyRecord,
+    SwapOrder,
+    SwapRecord,
+    Worker,
+    WorkerState,
+    plan_board,
+    raw_from_digest,
+    worker_board,
+)
+from agent.board.seqlock import BoardReader, BoardWriter
+from agent.control.seat import Release
+from agent.control.supervisor import Supervisor
+from models.digest import Digest
+from tests.fakes.clock import FakeClock
+
+OLD = Release("a", Digest("sha256:" + "a1" * 32))
+NEW = Release("b", Digest("sha256:" + "b2" * 32))
+
+
+@dataclass
+class FakeChild:
+    """A process of which only its end is known."""
+
+    name: str
+    pid: int = 1
+    status: int | None = None
+
+    def poll(self) -> int | None:
+        return self.status
+
+    def terminate(self) -> None:
+        self.status = 0
+
+    def kill(self) -> None:
+        self.status = -9 if self.status is None else self.status
+
+    def wait(self) -> int:
+        assert self.status is not None, f"{self.name} was waited for while it runs"
+        return self.status
+
+
+@dataclass
+class FakeSpawner:
+    """Remembers what was started."""
+
+    followers: list[FakeChild] = field(default_factory=list)
+    workers: list[tuple[Worker, Release, int, FakeChild]] = field(default_factory=list)
+
+    def follower(self) -> FakeChild:
+        self.followers.append(FakeChild("follower"))
+        return self.followers[-1]
+
+    def worker(self, place: Worker, release: Release, epoch: int) -> FakeChild:
+        child = FakeChild(f"worker {place.letter} {epoch}")
+        self.workers.append((place, release, epoch, child))
+        return child
+
+    @property
+    def running(self) -> list[tuple[Worker, Digest]]:
+        """Place and release of each worker that runs."""
+        return [(place, release.digest) for place, release, _, child in self.workers if child.status is None]
+
+
+class Bench:
+    """A supervisor, its clock and spawner, and the boards that others would write."""
+
+    def __init__(self, run: Path, live: Release | None = OLD) -> None:
+        self.run, self.clock, self.spawner, self.live = run, FakeClock(), FakeSpawner(), live
+        self.supervisor = self.anew()
+        self._swap = BoardWriter(run / SWAP_BOARD, SWAP)
+        self._vehicle = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
+        self._loop = BoardWriter(run / LOOP_BOARD, LOOP)
+        self._workers = [BoardWriter(run / worker_board(w), WORKER) for w in Worker]
+        self._plans = [BoardWriter(run / plan_board(w), PLAN) for w in Worker]
+        self.silent: set[str] = set()
+        self.safe = 1
+        self._request = 0
+
+    def anew(self) -> Supervisor:
+        supervisor = Supervisor(self.run, self.clock, self.spawner, lambda: self.live)
+        supervisor.start()
+        return supervisor
+
+    def says(self, state: WorkerState, reason: str = "", *, epoch: int | None = None) -> None:
+        """The worker that was started last (or that of `epoch`) writes its board; READY ones have a plan."""
+        place, release, latest = next(
+            (p, r, e) for p, r, e, _ in reversed(self.spawner.workers) if epoch in (None, e)
+        )
+        now_ns = self.clock.mono_ns()
+        blank = WORKER.record_from(WORKER.packer.unpack(bytes(WORKER.packer.size)))
+        told = blank._replace(
+            epoch=latest,
+            state=int(state),
+            digest=raw_from_digest(release.digest),
+            reason=bytes_from_text(reason, 48),
+        )
+        self._workers[place].write(told, now_ns)
+        if state is WorkerState.READY:
+            plan = PlanRecord(
+                latest * 10_000_000, latest, now_ns, now_ns, 100_000_000, 1, told.digest, bytes(8)
+            )
+            self._plans[place].write(plan, now_ns)
+
+    def order(self, order: SwapOrder, release: Release = NEW) -> None:
+        self._request += 1
+        record = SwapRecord(self._request, int(order), raw_from_digest(release.digest), release.slot.encode())
+        self._swap.write(record, self.clock.mono_ns())
+
+    def cycle(self, count: int = 1) -> PolicyRecord:
+        """Cycles 50 ms apart, with a plant and a follower that live."""
+        for _ in range(count):
+            self.clock.advance(0.05)
+            now_ns = self.clock.mono_ns()
+            vehicle = VEHICLE.record_from(VEHICLE.packer.unpack(bytes(VEHICLE.packer.size)))
+            self._vehicle.write(vehicle._replace(mono_ns=now_ns, safe_to_swap=self.safe), now_ns)
+            if "follower" not in self.silent:
+                self._loop.write(LOOP.record_from(LOOP.packer.unpack(bytes(LOOP.packer.size))), now_ns)
+            self.supervisor.cycle()
+        return self.policy
+
+    @property
+    def policy(self) -> PolicyRecord:
+        with BoardReader(self.run / POLICY_BOARD, POLICY) as board:
+            stamped = board.read()
+        assert stamped is not None
+        return stamped.record
+
+    def kill_worker(self, epoch: int) -> None:
+        next(child for _, _, e, child in self.spawner.workers if e == epoch).status = -9
+
+    def drive_candidate(self) -> None:
+        """Bring the candidate into its trial."""
+        self.says(WorkerState.READY)
+        self.cycle()
+        self.order(SwapOrder.LOAD)
+        self.cycle()
+        self.says(WorkerState.READY)
+        self.cycle()
+        self.order(SwapOrder.GO)
+        assert self.cycle(2).candidate == CandidateState.DRIVING
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_the_live_release_is_selected_only_once_its_worker_is_ready(bench: Bench) -> None:
+    before = bench.cycle()
+    bench.says(WorkerState.LOADING)
+    loading = bench.cycle()
+    bench.says(WorkerState.READY)
+    after = bench.cycle()
+    assert (before.epoch, loading.epoch, before.driving) == (0, 0, 0)
+    assert (after.worker, after.epoch, after.driving) == (Worker.A, 1, 1)
+    assert after.digest == raw_from_digest(OLD.digest)
+
+
+def test_a_change_of_release_runs_through_load_ready_go_driving_keep(bench: Bench) -> None:
+    bench.drive_candidate()
+    assert (bench.policy.worker, bench.policy.epoch) == (Worker.B, 2)
+    assert len(bench.spawner.running) == 2
+    bench.order(SwapOrder.KEEP)
+    kept = bench.cycle()
+    assert (kept.candidate, kept.request, kept.driving) == (CandidateState.NONE, 3, 1)
+    assert bench.spawner.running == [(Worker.B, NEW.digest)]
+
+
+def test_the_next_change_goes_back_to_the_first_place(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.order(SwapOrder.KEEP)
+    bench.cycle()
+    bench.order(SwapOrder.LOAD, OLD)
+    bench.cycle()
+    assert bench.spawner.workers[-1][:3] == (Worker.A, OLD, 3)
+
+
+def test_a_refused_candidate_tells_its_reason_and_is_not_tried_again(bench: Bench) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.order(SwapOrder.LOAD)
+    bench.cycle()
+    bench.says(WorkerState.REFUSED, "golden-mismatch")
+    refused = bench.cycle(20)
+    assert (refused.candidate, text_from(refused.reason)) == (CandidateState.REFUSED, "golden-mismatch")
+    assert (refused.driving, refused.restarts) == (1, 0)
+    assert bench.spawner.running == [(Worker.A, OLD.digest)]
+
+
+def test_a_candidate_that_dies_once_in_its_trial_gets_a_second_chance(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.kill_worker(2)
+    bench.cycle(2)
+    bench.says(WorkerState.READY)
+    again = bench.cycle()
+    assert (again.candidate, again.worker, again.epoch) == (CandidateState.DRIVING, Worker.B, 3)
+
+
+def test_a_candidate_that_dies_twice_in_its_trial_loses_the_wheel(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.kill_worker(2)
+    bench.cycle(2)
+    bench.kill_worker(3)
+    bench.says(WorkerState.READY, epoch=1)
+    failed = bench.cycle()
+    assert (failed.candidate, failed.worker, failed.epoch) == (CandidateState.FAILED, Worker.A, 1)
+    assert text_from(failed.reason) == "policy-worker"
+    assert bench.spawner.running == [(Worker.A, OLD.digest)]
+    bench.order(SwapOrder.DROP)
+    assert bench.cycle().candidate == CandidateState.NONE
+
+
+def test_a_candidate_that_hangs_in_its_trial_loses_the_wheel_at_once(bench: Bench) -> None:
+    bench.drive_candidate()
+    for _ in range(65):
+        bench.says(WorkerState.READY, epoch=1)
+        bench.cycle()
+    assert (bench.policy.candidate, bench.policy.worker) == (CandidateState.FAILED, Worker.A)
+
+
+def test_manage_may_end_the_trial_itself(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.order(SwapOrder.RETURN)
+    back = bench.cycle()
+    assert (back.candidate, back.worker, text_from(back.reason)) == (CandidateState.FAILED, 0, "returned")
+
+
+def test_a_dead_live_worker_is_started_again_with_growing_waits_and_the_selection_stays(bench: Bench) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    for epoch in range(1, 6):
+        bench.kill_worker(epoch)
+        policy = bench.cycle(120 if epoch > 1 else 2)
+        assert policy.epoch == 1
+    assert bench.policy.restarts == 5
+    assert (bench.policy.driving, text_from(bench.policy.reason)) == (0, "policy-worker")
+
+
+def test_a_follower_that_died_or_hangs_is_replaced(bench: Bench) -> None:
+    bench.cycle(20)
+    bench.spawner.followers[0].status = -11
+    bench.cycle()
+    assert len(bench.spawner.followers) == 2
+    bench.silent.add("follower")
+    bench.cycle(100)
+    assert len(bench.spawner.followers) == 3
+
+
+def test_a_supervisor_that_was_stopped_itself_does_not_call_others_hung(bench: Bench) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.clock.advance(30.0)
+    bench.supervisor.cycle()
+    assert bench.policy.restarts == 0
+
+
+def test_an_order_that_was_served_is_not_served_again_by_the_next_supervisor(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.live = NEW
+    bench.supervisor = bench.anew()
+    bench.says(WorkerState.READY)
+    policy = bench.cycle()
+    assert (policy.request, policy.candidate) == (2, CandidateState.NONE)
+    assert policy.digest == raw_from_digest(NEW.digest)
+    assert policy.epoch == 3
+
+
+def test_go_after_a_restart_in_between_counts_as_driving(bench: Bench) -> None:
+    """The pointer was flipped, then control died before it read the order: it loaded the new release by itself."""
+    bench.live = NEW
+    bench.supervisor = bench.anew()
+    bench.says(WorkerState.READY)
+    bench.order(SwapOrder.GO)
+    assert bench.cycle().candidate == CandidateState.DRIVING
+    bench.order(SwapOrder.KEEP)
+    assert bench.cycle().candidate == CandidateState.NONE
+    assert (Worker.A, NEW.digest) in bench.spawner.running
+
+
+def test_return_after_a_restart_loads_what_the_pointer_says(bench: Bench) -> None:
+    bench.live = NEW
+    bench.supervisor = bench.anew()
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.live = OLD
+    bench.order(SwapOrder.RETURN)
+    bench.cycle()
+    bench.says(WorkerState.READY)
+    assert bench.cycle().digest == raw_from_digest(OLD.digest)
+
+
+def test_an_order_nobody_knows_is_acknowledged_and_changes_nothing(bench: Bench) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench._swap.write(SwapRecord(9, 77, bytes(32), b"b"), bench.clock.mono_ns())
+    policy = bench.cycle()
+    assert (policy.request, policy.candidate, policy.driving) == (9, CandidateState.NONE, 1)
+
+
+def test_an_order_to_load_nothing_is_refused(bench: Bench) -> None:
+    bench._swap.write(SwapRecord(9, int(SwapOrder.LOAD), bytes(32), b"b"), bench.clock.mono_ns())
+    assert bench.cycle().candidate == CandidateState.REFUSED
+
+
+def test_stopping_ends_every_child(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.supervisor.stop(1.5)
+    assert bench.spawner.running == []
+    assert bench.spawner.followers[0].status is not None
