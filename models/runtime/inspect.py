@@ -41,6 +41,10 @@ ALLOWED_OPERATORS = frozenset({
 # fmt: on
 """Deterministic, without subgraphs, without state: no If, Loop, Scan, no random operator, no strings."""
 
+_ORT_FORMAT = b"ORTM"
+"""At the fifth byte it makes a flatbuffer; a producer's name can put it into a valid ONNX file as well."""
+_RUNTIME_SETTINGS = "ort_config"
+
 _T = onnx.TensorProto
 _BITS: dict[int, int] = {
     _T.FLOAT: 32,
@@ -106,6 +110,8 @@ def _parsed(model_bytes: bytes, role: GraphRole, max_bytes: int) -> onnx.ModelPr
         raise ModelNotAllowedError(
             f"{role} graph: {len(model_bytes)} bytes; between 1 and {max_bytes} are read"
         )
+    if model_bytes[4:8] == _ORT_FORMAT:
+        raise ModelNotAllowedError(f"{role} graph: is also a model in ONNX Runtime's own format")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(model_bytes)
@@ -120,6 +126,8 @@ def _check_envelope(model: onnx.ModelProto, role: GraphRole) -> int:
         raise ModelNotAllowedError(f"{role} graph: IR version {model.ir_version} is not in {IR_VERSIONS}")
     if model.functions:
         raise ModelNotAllowedError(f"{role} graph: defines {len(model.functions)} functions; none is allowed")
+    if any(entry.key == _RUNTIME_SETTINGS for entry in model.metadata_props):
+        raise ModelNotAllowedError(f"{role} graph: carries settings for the runtime")
     if model.training_info:
         raise ModelNotAllowedError(f"{role} graph: carries training graphs")
     for opset in model.opset_import:

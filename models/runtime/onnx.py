@@ -187,6 +187,8 @@ def _opened(graph: bytes, role: GraphRole, threads: int) -> onnxruntime.Inferenc
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Left to guess, the runtime takes bytes with "ORTM" in the fifth place for its own format, uninspected.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # the module's charter says why
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

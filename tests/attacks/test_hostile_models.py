@@ -158,6 +158,14 @@ def _unknown_attribute(model: onnx.ModelProto) -> None:
     model.graph.node[2].attribute.append(helper.make_attribute("trigger", 1))
 
 
+def _also_in_the_runtimes_format(model: onnx.ModelProto) -> None:
+    model.producer_name = "ORTM and more"
+
+
+def _settings_for_the_runtime(model: onnx.ModelProto) -> None:
+    model.metadata_props.add(key="ort_config", value='{"session_options": {"intra_op_num_threads": 64}}')
+
+
 def _renamed_input(model: onnx.ModelProto) -> None:
     model.graph.input[0].name = "prefixes"
 
@@ -232,6 +240,8 @@ _HOSTILE: dict[str, tuple[Spoil, str]] = {
     "value that nobody wrote": (_reads_what_nobody_wrote, "contradicts itself"),
     "value written twice": (_written_twice, "contradicts itself"),
     "attribute that its operator does not have": (_unknown_attribute, "contradicts itself"),
+    "two formats in one file": (_also_in_the_runtimes_format, "own format"),
+    "settings for the runtime": (_settings_for_the_runtime, "settings for the runtime"),
     "renamed input": (_renamed_input, "the contract needs"),
     "extra input": (_extra_input, "the contract needs"),
     "missing output": (_missing_output, "the contract needs"),
