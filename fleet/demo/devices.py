@@ -28,6 +28,7 @@ envelope_w = {envelope_w}
 [update]
 trial_s = {trial_s}
 max_bytes_per_s = {max_bytes_per_s}
+window = {window}
 """
 
 PARTS = ("emulate", "power", "control", "manage")
@@ -45,6 +46,7 @@ class DeviceSettings:
     decision_hz: float = 5.0
     trial_s: float = 8.0
     max_bytes_per_s: int = 0
+    window: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,10 @@ class Device:
         """Its device id."""
         return self.settings.id
 
-    def create(self, trust: Path, commands: Commands) -> None:
-        """Make the directory tree of a T5000, its configuration and its pinned roots."""
+    def create(self, trust: Path, commands: Commands, run: Path) -> None:
+        """Make the directory tree of a T5000, its configuration and its pinned roots; `run` is in memory."""
+        self.root.mkdir(parents=True)
+        (self.root / "run").symlink_to(run, target_is_directory=True)
         commands.run(
             "roskva-agent", "emulate", "--root", self.root, "--seed", str(self.seed), "--create-only"
         )
@@ -78,6 +82,7 @@ class Device:
             envelope_w=s.envelope_w,
             trial_s=s.trial_s,
             max_bytes_per_s=s.max_bytes_per_s,
+            window=s.window,
         )
         (etc / "agent.toml").write_text(text, encoding="utf-8")
 

@@ -40,6 +40,7 @@ class Settings:
     trial_s: float = 6.0
     decision_hz: float = 5.0
     max_bytes_per_s: int = 0
+    window: int = 16
 
 
 @dataclass(slots=True)
@@ -87,9 +88,10 @@ class Journey:
                 decision_hz=self.settings.decision_hz,
                 trial_s=self.settings.trial_s,
                 max_bytes_per_s=self.settings.max_bytes_per_s,
+                window=self.settings.window,
             )
             device = Device(settings, self.folder / "devices" / settings.id, seed=40 + number)
-            device.create(self.site.trust, self.commands)
+            device.create(self.site.trust, self.commands, self.processes.volatile_folder())
             device.start(self.processes)
             self.devices.append(device)
         self.await_all(

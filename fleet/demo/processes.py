@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class Processes:
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
         self._children: dict[str, Child] = {}
+        self._volatile: list[Path] = []
 
     def start(self, name: str, argv: list[str]) -> Child:
         """Start `argv` as `name`, its output going to a log of that name."""
@@ -56,6 +58,16 @@ class Processes:
             )
         self._children[name] = Child(name, process, log)
         return self._children[name]
+
+    def volatile_folder(self) -> Path:
+        """A new folder in memory, removed when all is stopped: what `/run` is on hardware.
+
+        Boards on a disk would be written back, and a write to a page that is being written back waits.
+        """
+        memory = Path("/dev/shm")  # noqa: S108 - Linux's own tmpfs
+        folder = Path(tempfile.mkdtemp(prefix="roskva-run-", dir=memory if memory.is_dir() else None))
+        self._volatile.append(folder)
+        return folder
 
     def check(self) -> None:
         """Raise `ChildDiedError`, with the end of its log, where a child has ended."""
@@ -85,7 +97,10 @@ class Processes:
             if child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM)
         deadline_s = time.monotonic() + STOP_S
-        return {child.name: _wait(child, deadline_s) for child in children}
+        ended = {child.name: _wait(child, deadline_s) for child in children}
+        while self._volatile:
+            shutil.rmtree(self._volatile.pop(), ignore_errors=True)
+        return ended
 
     def __enter__(self) -> Self:
         return self
