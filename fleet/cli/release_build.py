@@ -15,14 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from models.digest import short
-from models.errors import UsageError
+from models.errors import ConfigurationError, UsageError
 from models.quantise.apply import Precision
+from models.release.manifest import ReleaseLimits
 from models.trust.keyset import KeyDirectory
 
 if TYPE_CHECKING:
     from models.release.build import BuildStep, BuiltRelease
 
-_MAX_CLAIM_BYTES = 1 << 20
+_MAX_FILE_BYTES = 1 << 20
 
 
 def build(
@@ -35,6 +36,9 @@ def build(
     out: Annotated[Path, typer.Option(help="The folder to write; it must not exist.")],
     precision: Annotated[Precision, typer.Option(help="How the weights are stored.")] = Precision.NVFP4,
     hardware: Annotated[list[str] | None, typer.Option(help="Hardware class, once for each.")] = None,
+    limits: Annotated[
+        Path | None, typer.Option(help="JSON with the limits that the release promises; else its family's.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON line instead of tables.")] = False,
 ) -> None:
     """Export, quantise, compare with float32, and write a release with its claims and golden outputs.
@@ -47,6 +51,7 @@ def build(
     request = BuildRequest(
         checkpoint=checkpoint,
         checkpoint_claim=_read(claim),
+        limits=None if limits is None else _limits(limits),
         precision=precision,
         name=name,
         version=version,
@@ -74,9 +79,16 @@ def build(
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_CLAIM_BYTES)
+            return file.read(_MAX_FILE_BYTES)
     except OSError as error:
-        raise UsageError(f"the claim {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _limits(path: Path) -> ReleaseLimits:
+    try:
+        return msgspec.json.decode(_read(path), type=ReleaseLimits)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the limits in {path}: {error}") from error
 
 
 def _json_line(built: "BuiltRelease") -> str:

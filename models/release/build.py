@@ -23,6 +23,7 @@ from models.digest import Digest, digest_of, short
 from models.errors import ClaimError, UsageError
 from models.lineage.chain import verify_chain
 from models.lineage.claim import BundleParameters
+from models.lineage.layout import recognise
 from models.quantise.apply import Precision, Quantised, quantise
 from models.quantise.report import QuantisationReport, output_difference
 from models.release.claims import ClaimWriter, Occasion, Subjects, check_keys
@@ -204,7 +205,8 @@ class _Build:
 
 def _checked_checkpoint(request: BuildRequest) -> Digest:
     """The checkpoint's digest, which the claim must be about."""
-    found = table_digest(scan(request.checkpoint, rule=NameRule.CHECKPOINT))
+    folder = recognise(request.checkpoint).folder
+    found = table_digest(scan(folder, rule=NameRule.CHECKPOINT))
     try:
         verify_chain(request.checkpoint_claim, policy_of(request.keys), found, leaf_step=None)
     except ClaimError as error:

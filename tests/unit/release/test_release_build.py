@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 import typer
 from safetensors.numpy import load_file, save_file
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from fleet.cli import release_build
 from models import reference
 from models.digest import digest_from_text, digest_of
-from models.errors import ClaimError, ModelNotAllowedError, RefusedError, UnknownObjectError, UsageError
+from models.errors import (
+    ClaimError,
+    ConfigurationError,
+    ModelNotAllowedError,
+    RefusedError,
+    UnknownObjectError,
+    UsageError,
+)
 from models.lineage.chain import Chain, verify_chain
 from models.lineage.claim import QuantiseParameters, Step, sign_claim
 from models.lineage.record import SiteFacts, record_checkpoint
@@ -22,6 +29,7 @@ from models.quantise.apply import Precision
 from models.release import golden
 from models.release.build import BuildRequest, BuildStep, BuiltRelease, build
 from models.release.family import family_of
+from models.release.manifest import manifest_from_bytes
 from models.release.verify import verify
 from models.runtime.onnx import OnnxPolicy
 from models.trust.keyset import KeyDirectory, init_development_keys, policy_of
@@ -225,22 +233,54 @@ def test_missing_keys_are_named(site: _Site, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_writes_the_release_that_it_reports(site: _Site, tmp_path: Path) -> None:
+def _command(site: _Site, folder: Path, *more: str) -> Result:
     app = typer.Typer()
     app.command()(release_build.build)
-    (tmp_path / "claim").write_bytes(site.claim())
+    (folder / "claim").write_bytes(site.claim())
     options = {
-        "--claim": tmp_path / "claim",
-        "--precision": "int8",
+        "--claim": folder / "claim",
+        "--precision": "nvfp4",
         "--name": "pilot",
         "--version": "2",
         "--counter": "2",
         "--keys": site.keys.path,
-        "--out": tmp_path / "out",
+        "--out": folder / "out",
     }
-    words = [str(site.checkpoint), "--json", *(str(word) for pair in options.items() for word in pair)]
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
-    answer = json.loads(result.stdout)
+    words = [str(word) for pair in options.items() for word in pair]
+    return CliRunner().invoke(app, [str(site.checkpoint), *words, *more])
+
+
+def test_the_command_writes_the_release_that_it_reports(site: _Site, tmp_path: Path) -> None:
+    answer = json.loads(_command(site, tmp_path, "--json").stdout)
     assert answer["release_digest"] == digest_of((tmp_path / "out" / "release.json").read_bytes())
-    assert answer["quantisation"]["precision"] == "int8"
+    assert answer["quantisation"]["precision"] == "nvfp4"
     assert answer["quantisation"]["difference"]["token_agreement"] > 0.5
+
+
+def test_the_command_tells_people_what_quantisation_cost_and_left_alone(site: _Site, tmp_path: Path) -> None:
+    shown = _command(site, tmp_path).stdout
+    for expected in ("model/action.onnx", "acceleration_mps2", "waypoints.weight (output head", "not signed"):
+        assert expected in shown
+
+
+def test_limits_from_a_file_are_what_the_release_promises(site: _Site, tmp_path: Path) -> None:
+    limits = {
+        "decision_p99_ms": 120.0,
+        "max_speed_mps": 5.0,
+        "max_lateral_mps2": 2.0,
+        "max_jerk_mps3": 10.0,
+        "golden_tolerance_acceleration_mps2": 0.1,
+        "golden_tolerance_curvature_per_m": 0.001,
+        "validated_envelope_w": [40.0, 70.0],
+    }
+    (tmp_path / "limits.json").write_text(json.dumps(limits))
+    assert _command(site, tmp_path, "--limits", str(tmp_path / "limits.json")).exit_code == 0
+    manifest, _ = manifest_from_bytes((tmp_path / "out" / "release.json").read_bytes())
+    assert manifest.limits.max_speed_mps == 5.0
+
+
+def test_limits_with_a_word_too_many_are_refused(site: _Site, tmp_path: Path) -> None:
+    (tmp_path / "limits.json").write_text('{"max_speed": 5.0}')
+    result = _command(site, tmp_path, "--limits", str(tmp_path / "limits.json"))
+    assert isinstance(result.exception, ConfigurationError)
+    assert not (tmp_path / "out").exists()
