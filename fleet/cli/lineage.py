@@ -126,7 +126,7 @@ def _base_of(text: str) -> tuple[Digest | None, bytes]:
     if not text or not Path(text).is_file():
         return (digest_from_text(text), b"") if text else (None, b"")
     lines = _read(Path(text))
-    claim = read_unverified(lines.splitlines(keepends=True)[-1]) if lines.endswith(b"\n") else None
+    claim = read_unverified(lines.splitlines()[-1]).claim if lines.endswith(b"\n") else None
     if claim is None:
         raise UsageError(f"{text} is not a file of claims")
     return claim.subject_digest, lines

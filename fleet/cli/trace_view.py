@@ -133,7 +133,7 @@ class _ClaimTree:
     def _add(self, verdict: ClaimVerdict, tree: Tree) -> None:
         self._left.remove(verdict)
         branch = tree.add(_claim_text(verdict))
-        branch.add(_mark(verdict.reason or f"verified, signed by {verdict.signer_name}", ok=verdict.verified))
+        branch.add(_verdict_mark(verdict))
         if verdict.claim is None:
             return
         if verdict.claim.step in {Step.PRETRAIN, Step.FINETUNE}:
@@ -155,9 +155,15 @@ def _add_training(branch: Tree, claim: Claim) -> None:
     _add_rack(branch, claim.internal.rack)
 
 
+def _verdict_mark(verdict: ClaimVerdict) -> Text:
+    if verdict.verified:
+        return _mark(f"verified, signed by {verdict.signer_name}", ok=True)
+    return _mark(f"claim {verdict.index}: {verdict.reason}", ok=False)
+
+
 def _claim_text(verdict: ClaimVerdict) -> Text:
     if verdict.claim is None:
-        return Text(f"claim {verdict.index}, unreadable", style="bold")
+        return Text.assemble((f"{verdict.step or 'claim'} ", "bold"), "unreadable")
     claim = verdict.claim
     made = Text.assemble((f"{claim.step} ", "bold"), f"{claim.subject_name} {short(claim.subject_digest)}")
     details = _parameters(claim.parameters)
@@ -269,7 +275,7 @@ def _claim_json(verdict: ClaimVerdict) -> Json:
     claim = verdict.claim
     return {
         "index": verdict.index,
-        "step": claim.step.value if claim else None,
+        "step": verdict.step.value if verdict.step else None,
         "subject": claim.subject_digest if claim else None,
         "name": claim.subject_name if claim else None,
         "signer": verdict.signer_name or None,

@@ -53,11 +53,12 @@ _SHAPES: dict[Step, _Shape] = {
 class ClaimVerdict:
     """What was found of one line of a claims file; `index` counts from 1.
 
-    `claim` is what the line says, believed or not; `signer_name` is set where the signature held. `reason` is
-    empty where everything held. A verdict on the file as a whole has index 0 and no claim.
+    `step` and `claim` are what the line says, believed or not; `signer_name` is set where the signature held.
+    `reason` is empty where everything held. A verdict on the file as a whole has index 0 and no claim.
     """
 
     index: int
+    step: Step | None
     claim: Claim | None
     signer_name: str
     reason: str
@@ -72,7 +73,7 @@ class ClaimVerdict:
         if self.index == 0:
             return f"the claims: {self.reason}"
         if self.claim is None:
-            return f"claim {self.index}: {self.reason}"
+            return f"claim {self.index} ({self.step or 'unreadable'}): {self.reason}"
         subject = f"{self.claim.step} of {self.claim.subject_name} {short(self.claim.subject_digest)}"
         return f"claim {self.index} ({subject}): {self.reason}"
 
@@ -127,7 +128,7 @@ def inspect_chain(
     try:
         found = _lines_of(lines)
     except ClaimError as error:
-        return (ClaimVerdict(0, None, "", str(error)),)
+        return (ClaimVerdict(0, None, None, "", str(error)),)
     verdicts = [_signature_verdict(index, line, policy) for index, line in enumerate(found, 1)]
     claims = [verdict.claim for verdict in verdicts if verdict.claim is not None and verdict.verified]
     if len(claims) < len(verdicts):
@@ -137,7 +138,7 @@ def inspect_chain(
     if not whole and not any(reasons):
         reasons = _unused_reasons(claims, leaf)
     verdicts = [replace(verdict, reason=reason) for verdict, reason in zip(verdicts, reasons, strict=True)]
-    return (*verdicts, ClaimVerdict(0, None, "", whole)) if whole else tuple(verdicts)
+    return (*verdicts, ClaimVerdict(0, None, None, "", whole)) if whole else tuple(verdicts)
 
 
 def _lines_of(lines: bytes) -> list[bytes]:
@@ -155,8 +156,9 @@ def _signature_verdict(index: int, line: bytes, policy: TrustPolicy) -> ClaimVer
     try:
         opened = open_claim(line, policy)
     except ClaimError as error:
-        return ClaimVerdict(index, read_unverified(line), "", str(error))
-    return ClaimVerdict(index, opened.claim, opened.signer_name, "")
+        said = read_unverified(line)
+        return ClaimVerdict(index, said.step, said.claim, "", str(error))
+    return ClaimVerdict(index, opened.claim.step, opened.claim, opened.signer_name, "")
 
 
 class _Links:

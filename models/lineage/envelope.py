@@ -79,8 +79,8 @@ def take_apart(line: bytes) -> Sealed:
     return Sealed(_raw(envelope.payload, "payload"), signature.keyid, _raw(signature.sig, "signature"))
 
 
-def check_signature(sealed: Sealed, public_pem: str) -> None:
-    """Check the signature on `sealed` by the P-256 key in `public_pem`.
+def check_signature(sealed: Sealed, public_pem: str, name: str) -> None:
+    """Check the signature on `sealed` by the P-256 key in `public_pem`, which is `name`'s.
 
     Raises:
         ClaimError: the key is not P-256, is not the one that the envelope names, or did not sign these bytes.
@@ -94,7 +94,7 @@ def check_signature(sealed: Sealed, public_pem: str) -> None:
     try:
         key.verify(sealed.signature, pae(PAYLOAD_TYPE, sealed.payload), _ECDSA)
     except InvalidSignature as error:
-        raise ClaimError(f"the signature by key {sealed.keyid[:12]} does not hold") from error
+        raise ClaimError(f"the signature of {name} does not hold (key {sealed.keyid[:12]})") from error
 
 
 def strict_json(data: bytes, kind: type[T], what: str) -> T:

@@ -261,5 +261,11 @@ def test_only_keys_on_p256_sign() -> None:
 
 def test_an_unverified_reading_is_for_reports_and_never_raises() -> None:
     line = WORKSHOP.sign(TRAINED)
-    assert read_unverified(line) == TRAINED
-    assert read_unverified(b"\xff") is None
+    assert read_unverified(line).claim == TRAINED
+    assert read_unverified(b"\xff").claim is None
+
+
+def test_a_claim_damaged_beyond_reading_still_seems_to_be_of_its_step() -> None:
+    payload = base64.b64decode(json.loads(WORKSHOP.sign(TRAINED))["payload"])
+    said = read_unverified(sealed(payload[:-1]))
+    assert (said.claim, said.step) == (None, Step.PRETRAIN)
