@@ -23,8 +23,8 @@ from agent.ports import Clock
 
 _LOG = logging.getLogger("roskva.emulate")
 _STEP_NS = round(STEP_S * 1e9)
-_PHYSICS_STEPS = 5
-"""Sysfs moves at 20 Hz."""
+_PHYSICS_NS = 49_000_000
+"""Sysfs moves at 20 Hz: with every fifth step, give or take a late one."""
 _REFEREE_STEPS = 100
 _FORGIVE_NS = 200_000_000
 """Lateness up to this is caught up in quick steps; beyond it the world pauses instead of racing."""
@@ -70,14 +70,18 @@ def _run(root: Path, seed: int, stop: _Stop) -> None:
     run = root / _paths(root).run
     plant = Plant(World(seed), reference_plant(), run)
     thor, meter = EmulatedThor(root, seed), LoadMeter(run)
-    physics_s = _PHYSICS_STEPS * STEP_S
     clock = MonotonicClock()
-    deadline_ns, steps = clock.mono_ns(), 0
+    deadline_ns = physics_ns = clock.mono_ns()
+    steps = 0
     _LOG.info("emulating below %s", root)
     while not stop.asked:
         plant.step(deadline_ns)
-        if steps % _PHYSICS_STEPS == 0:
-            thor.advance(meter.measure(physics_s), physics_s)
+        since_ns = clock.mono_ns() - physics_ns
+        if (
+            since_ns >= _PHYSICS_NS
+        ):  # by the time that really passed: the load that is measured has no catching up
+            thor.advance(meter.measure(since_ns / 1e9), since_ns / 1e9)
+            physics_ns += since_ns
         if steps % _REFEREE_STEPS == 0:
             plant.write_referee()
         steps += 1

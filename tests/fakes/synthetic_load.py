@@ -46,8 +46,8 @@ class SyntheticWorker:
         if self._last_ns:
             self._count.owed += (mono_ns - self._last_ns) / 1e9 * min(rate_hz, self.wanted_hz)
         self._last_ns = mono_ns
-        due = int(self._count.owed)
-        self._count.owed -= due
+        due = min(int(self._count.owed), 1)  # one that is late is dropped, as a real worker does
+        self._count.owed = min(self._count.owed - due, 1.0)
         self._count.decisions += due
         self._count.tokens += due * min(self.tokens, cap)
         self._board.write(self._record(), mono_ns)
