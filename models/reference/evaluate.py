@@ -8,6 +8,7 @@ plan is followed by absolute time, as on a device.
 """
 
 import argparse
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ FULL = Knobs(max_reasoning_tokens=MAX_TOKENS, flow_steps=FLOW_STEPS)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a decision is taken and how late it comes, both multiples of 50 ms, and what a governor allows it."""
+    """How often a decision is taken and how late it comes, both multiples of 50 ms above 0, and what a governor allows it."""
 
     period_s: float = 0.2
     delay_s: float = 0.1
@@ -118,7 +119,7 @@ class _Driver:
         self._knobs = pace.knobs
         self._period, self._delay = round(pace.period_s / 0.05), round(pace.delay_s / 0.05)
         self._due: Decision | None = None
-        self._next: tuple[int, Decision] | None = None
+        self._coming: deque[tuple[int, Decision]] = deque()
         self.decision_ms: list[float] = []
         self.words: list[int] = []
 
@@ -128,10 +129,10 @@ class _Driver:
             ego = world.ego
             pose = (ego.x_m, ego.y_m, ego.yaw_rad, ego.speed_mps)
             self._history.add(tick * 50_000_000, world.render(), pose)
+        if self._coming and tick >= self._coming[0][0]:
+            self._due = self._coming.popleft()[1]
         if tick % self._period == 0:
-            self._next = (tick + self._delay, self._decided(tick))
-        if self._next is not None and tick >= self._next[0]:
-            self._due = self._next[1]
+            self._coming.append((tick + self._delay, self._decided(tick)))
         if self._due is None:
             return 0.0, world.vehicle.curvature_per_m
         age_s = tick * 0.05 - self._due.observation_ns / 1e9
