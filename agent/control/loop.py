@@ -5,6 +5,7 @@ steady state, waits for nothing and logs nothing; where a board is missing or ol
 `agent.app.follower` is the process around it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,7 @@ class Follower:
         self._offered = (0, 0)
         self._limited = (0, NO_DIGEST)
         self._last = _command_in_force(run, clock.mono_ns())
+        self._speed_mps = 0.0
         self._ticks = 0
         self._interventions = 0
         self._quantiles: tuple[int, ...] = (0, 0, 0, 0)
@@ -91,10 +93,13 @@ class Follower:
         now_ns = self._clock.mono_ns()
         self._vehicle.news(now_ns)
         vehicle = self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
-        speed_mps = vehicle.speed_mps if vehicle else 0.0
+        known = vehicle is not None and math.isfinite(vehicle.speed_mps)
+        if vehicle is not None and known:
+            self._speed_mps = vehicle.speed_mps
+        speed_mps = self._speed_mps
         self._take_plan(now_ns)
         motion = self._follow.step(now_ns, speed_mps, self._last.curvature_per_m)
-        situation = Situation(speed_mps, self._pacer.period_ns / 1e9, vehicle is not None)
+        situation = Situation(speed_mps, self._pacer.period_ns / 1e9, known)
         command, reason = passed(motion.proposed, self._last, situation, self._gate_limits)
         self._command(now_ns, command, motion, reason)
         if self._ticks % _REPORT_TICKS == 0:

@@ -20,6 +20,7 @@ from agent.control.gate import REST, Command
 _S = 1_000_000_000
 STANDING_MPS = 0.05
 """At or below this speed the vehicle stands."""
+_FASTEST_MPS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +213,9 @@ class PlanFollower:
 
     def step(self, mono_ns: int, speed_mps: float, held_curvature_per_m: float) -> Motion:
         """What to propose to the gate at `mono_ns`; `held_curvature_per_m` is kept where no plan says another."""
-        plan = self._plan
+        plan, speed_mps = self._plan, _believable(speed_mps)
         freshness = self._freshness(plan, mono_ns, speed_mps)
-        standing = abs(speed_mps) <= STANDING_MPS
+        standing = speed_mps <= STANDING_MPS
         self.state = next_state(self.state, freshness, standing)
         if plan is not None and (self._braked_ns or self.state in _BRAKES):
             self._place(plan, mono_ns, speed_mps)
@@ -235,7 +236,7 @@ class PlanFollower:
         if left_ns <= 0:
             return Freshness.SPENT
         age_ns = mono_ns - plan.start_ns - rules.latency_ns
-        spare_ns = left_ns - rules.margin_ns - round(abs(speed_mps) / rules.stop_mps2 * _S)
+        spare_ns = left_ns - rules.margin_ns - round(speed_mps / rules.stop_mps2 * _S)
         if age_ns > rules.stale_ns or spare_ns < 0:
             return Freshness.STALE
         if stopping or age_ns > rules.aging_ns or spare_ns < rules.margin_ns:
@@ -267,9 +268,14 @@ class PlanFollower:
             return
         k = min((self._braked_ns - plan.start_ns) // plan.dt_ns, len(plan.waypoints) - 1)
         planned = max(self._speeds_mps[k], STANDING_MPS)
-        pace = min(1.0, abs(speed_mps) / planned)
+        pace = min(1.0, speed_mps / planned)
         self._braked_ns += round((mono_ns - self._placed_ns) * pace)
         self._placed_ns = mono_ns
+
+
+def _believable(speed_mps: float) -> float:
+    """The magnitude of a measured speed, at most `_FASTEST_MPS`; one that is no number counts as that."""
+    return min(abs(speed_mps), _FASTEST_MPS) if math.isfinite(speed_mps) else _FASTEST_MPS
 
 
 def _planned_speeds(plan: Plan, mono_ns: int, speed_mps: float) -> tuple[float, ...]:
@@ -277,5 +283,5 @@ def _planned_speeds(plan: Plan, mono_ns: int, speed_mps: float) -> tuple[float, 
     first = min(max((mono_ns - plan.start_ns) // plan.dt_ns, 0), len(plan.waypoints) - 1)
     dt_s = plan.dt_ns / _S
     ahead = (waypoint.acceleration_mps2 * dt_s for waypoint in plan.waypoints[first:-1])
-    speeds = tuple(accumulate(ahead, lambda v, dv: max(v + dv, 0.0), initial=abs(speed_mps)))
-    return (abs(speed_mps),) * first + speeds
+    speeds = tuple(accumulate(ahead, lambda v, dv: max(v + dv, 0.0), initial=speed_mps))
+    return (speed_mps,) * first + speeds
