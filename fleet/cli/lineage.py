@@ -141,7 +141,9 @@ def _rack(platform: Path | None) -> Rack | None:
 
 def _with_progress(directory: Path, facts: SiteFacts, *, quiet: bool) -> RecordedCheckpoint:
     columns = (TextColumn("hashing"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
         task = progress.add_task("hashing", total=checkpoint_bytes(directory))
         return record_checkpoint(directory, facts, lambda count: progress.advance(task, count))
 
