@@ -1,0 +1,56 @@
+"""What a verified release offers; what is refused stands in tests/attacks."""
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import MalformedError
+from models.release.manifest import MANIFEST_NAME
+from models.release.verify import CHECKS, Check, verify
+from models.trust.keyset import KeyDirectory, init_development_keys, policy_of
+from tests.fakes.repositories import PATHS, make_release, small_files
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyDirectory:
+    """A development key set."""
+    return init_development_keys(tmp_path_factory.mktemp("site") / "keys")
+
+
+def test_a_release_of_another_version_of_ourselves_verifies_and_reads_back(
+    tmp_path: Path, keys: KeyDirectory
+) -> None:
+    expected = make_release(tmp_path, keys, "2.1.0", counter=7)
+    with verify(tmp_path, expected, policy_of(keys)) as release:
+        assert release.digest == expected
+        assert (release.manifest.version, release.manifest.counter) == ("2.1.0", 7)
+        assert release.signer == "publisher"
+        for role, data in small_files("drive 2.1.0").items():
+            assert release.read(role) == data
+        assert release.read_path(MANIFEST_NAME) == (tmp_path / MANIFEST_NAME).read_bytes()
+        assert len(release.entries) == len(PATHS) + 3
+
+
+def test_each_check_is_reported_once_in_order(tmp_path: Path, keys: KeyDirectory) -> None:
+    seen: list[Check] = []
+    verify(tmp_path, make_release(tmp_path, keys), policy_of(keys), seen.append).close()
+    assert tuple(check.name for check in seen) == CHECKS
+
+
+def test_a_closed_release_reads_nothing_and_holds_no_files(tmp_path: Path, keys: KeyDirectory) -> None:
+    expected = make_release(tmp_path, keys)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    release = verify(tmp_path, expected, policy_of(keys))
+    release.close()
+    release.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(MalformedError):
+        release.read("visual")
+
+
+def test_a_role_that_no_file_has_is_refused(tmp_path: Path, keys: KeyDirectory) -> None:
+    with (
+        verify(tmp_path, make_release(tmp_path, keys), policy_of(keys)) as release,
+        pytest.raises(MalformedError),
+    ):
+        release.read("manifest")
