@@ -28,12 +28,12 @@ class RingFeed:
     @property
     def dropped(self) -> int:
         """Records that found no room, over all files that stood at this path."""
-        return self._dropped_before + (self._reader.dropped if self._reader else 0)
+        return self._dropped_before + (self._reader.dropped if self._reader is not None else 0)
 
     def drain(self) -> list[bytes]:
         """What is queued, oldest first; nothing where there is no ring."""
         self._look()
-        return list(self._reader.drain(_CYCLE_MAX)) if self._reader else []
+        return list(self._reader.drain(_CYCLE_MAX)) if self._reader is not None else []
 
     def close(self) -> None:
         """Unmap; what is queued stays."""
