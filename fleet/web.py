@@ -4,8 +4,10 @@ Owns: the socket (so that port 0 works), readiness, and a shutdown that open bro
 Must not know: what is served.
 """
 
+import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -53,4 +55,13 @@ def serve(app: FastAPI, sock: socket.socket, ready: Callable[[], None]) -> None:
         ws_max_size=1 << 20,
         proxy_headers=False,
     )
-    _Announcing(config, ready).run(sockets=[sock])
+    server = _Announcing(config, ready)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal that ended it once more, for whoever had a handler before; the default one would
+    # kill the process before the rest of the server is stopped.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    server.run(sockets=[sock])

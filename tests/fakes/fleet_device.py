@@ -63,16 +63,21 @@ class WireDevice:
         """Any bytes on a channel."""
         self._client.publish(self._topic(channel), payload, qos=1, retain=retain)
 
+    def publish_to(self, device: str, tail: str, payload: bytes) -> None:
+        """What only the server sends: a reply to another device."""
+        self._client.publish(topic(self.fleet, device, Channel.REPLY, tail), payload, qos=1)
+
     def report(self, state: DeviceState) -> None:
         """Its state."""
         self.send(Channel.STATE, encode(state), retain=True)
 
     def deliver(self, *batches: TelemetryBatch) -> None:
-        """Send batches and wait until each was acknowledged once more."""
-        wanted = len(self.acknowledged) + len(batches)
+        """Send batches and wait until each was acknowledged anew."""
+        self.acknowledged.clear()
         for batch in batches:
             self.send(Channel.TELEMETRY, encode(batch))
-        self.wait(lambda: len(self.acknowledged) >= wanted or None)
+        wanted = {batch.sequence for batch in batches}
+        self.wait(lambda: wanted <= set(self.acknowledged) or None)
 
     def ask(self, identity: str, question: MetadataRequest | TargetRequest | RangeRequest) -> bytes | Refusal:
         """Ask the depot and wait for its answer."""

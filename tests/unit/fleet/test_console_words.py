@@ -1,0 +1,66 @@
+"""What the console says is true of what a device sent."""
+
+from msgspec.structs import replace
+
+from fleet.console.words import card_words, grouped, power_bar, update_bar
+from fleet.registry import Registry
+from models.wire.messages import Connection, ConnectionKind, UpdatePhase, UpdateStatus
+from tests.fakes.fleet_messages import BOOT, RELEASE, START_UTC_NS, state
+from tests.fakes.fleet_world import SetClock
+
+
+def registry_with_thor() -> tuple[Registry, SetClock]:
+    clock = SetClock()
+    registry = Registry(clock)
+    registry.observe_connection("thor-1", Connection(ConnectionKind.ONLINE, BOOT, "thor-t5000", "0.1"))
+    return registry, clock
+
+
+def test_a_driving_device_shows_its_release_loop_and_power() -> None:
+    registry, _ = registry_with_thor()
+    registry.observe_state("thor-1", state(), retained=False)
+    words = card_words(registry.sight("thor-1"), "mini")
+    assert words.presence == "online"
+    assert words.release.startswith("mini 1.0.0 · nvfp4 · ")
+    assert words.power.text == "96.5 of 120 W"
+    assert words.loop == "driving · 11.4 m/s"
+    assert words.lateness == "91 µs"
+    assert words.update is None
+
+
+def test_a_device_that_has_said_nothing_shows_dashes_and_does_not_fail() -> None:
+    registry, _ = registry_with_thor()
+    words = card_words(registry.sight("thor-1"), "")
+    assert (words.release, words.lateness, words.power.text) == ("no release", "–", "–")
+
+
+def test_a_silent_device_says_for_how_long() -> None:
+    registry, clock = registry_with_thor()
+    registry.observe_state("thor-1", state(), retained=False)
+    clock.pass_s(25)
+    words = card_words(registry.sight("thor-1"), "")
+    assert words.presence == "silent"
+    assert "silent for 25 s" in words.subtitle
+
+
+def test_power_above_the_envelope_is_an_alarm() -> None:
+    power = state().power
+    assert power is not None
+    bar = power_bar(replace(state(), power=replace(power, module_w=121.0)))
+    assert bar.alarm
+    assert bar.share == 1.0
+
+
+def test_an_update_shows_phase_share_and_the_last_refusal() -> None:
+    bar = update_bar(UpdateStatus(UpdatePhase.FETCHING, RELEASE, 12_000_000, 48_000_000))
+    assert bar is not None
+    assert bar.share == 0.25
+    assert bar.text.startswith("fetching ")
+    registry, _ = registry_with_thor()
+    refused = UpdateStatus(UpdatePhase.IDLE, RELEASE, reason="golden-mismatch", detail="by 0.4")
+    registry.observe_state("thor-1", replace(state(START_UTC_NS), update=refused), retained=False)
+    assert "golden-mismatch by 0.4" in card_words(registry.sight("thor-1"), "").update_failed
+
+
+def test_counts_are_grouped_for_people() -> None:
+    assert grouped(1234567) == "1\u202f234\u202f567"
