@@ -91,6 +91,19 @@ def test_the_release_keeps_standard_fp4_that_the_checker_accepts() -> None:
     assert len(codes.raw_data) == 64 * 32 // 2
 
 
+def test_codes_lie_in_the_release_as_the_standard_says_the_first_of_two_in_the_low_nibble() -> None:
+    weight = _cases()["normal"]
+    model = onnx.ModelProto.FromString(_nvfp4_bytes(weight))
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    packed = np.frombuffer(stored["w.codes"].raw_data, np.uint8)
+    codes = np.stack([packed & 15, packed >> 4], axis=1).reshape(weight.shape)
+    values = np.where(codes < 8, 1, -1) * _E2M1[codes & 7]
+    scales = numpy_helper.to_array(stored["w.block_scale"]).astype(np.float32)
+    scales = scales * numpy_helper.to_array(stored["w.tensor_scale"])
+    decoded = values.astype(np.float32) * np.repeat(scales, 16, axis=0)
+    assert np.array_equal(decoded, nvfp4_from_weight(weight, axis=0).dequantised())
+
+
 def test_nothing_of_fp4_is_left_after_lowering() -> None:
     model = onnx.ModelProto.FromString(lower(_nvfp4_bytes(_cases()["normal"])))
     types = {tensor.data_type for tensor in model.graph.initializer}
