@@ -142,9 +142,12 @@ def _curvature(wanted: float, before: float, now: Situation, limits: GateLimits)
 
 
 def _speed_cap(now: Situation, limits: GateLimits) -> float:
-    """The acceleration that does not lead above the speed limit; never below full braking."""
+    """The acceleration that does not lead above the speed limit; never below full braking.
+
+    A speed that nobody knows caps nothing: such a command is braking already.
+    """
     if not math.isfinite(now.speed_mps):
-        return -limits.max_braking_mps2 / 2
+        return limits.max_acceleration_mps2
     room_mps = limits.max_speed_mps - max(now.speed_mps, 0.0)
     return max(room_mps / SPEED_TIME_S, -limits.max_braking_mps2)
 

@@ -46,6 +46,48 @@ def test_jerk_is_held_in_both_directions() -> None:
     assert why_up == why_down == GateReason.JERK
 
 
+@pytest.mark.parametrize(("before", "wanted", "out"), [(-3.0, -1.0, -2.8), (2.0, -1.0, 1.8), (2.0, 2.9, 2.2)])
+def test_jerk_limited_or_not_the_command_moves_towards_what_was_proposed(
+    before: float, wanted: float, out: float
+) -> None:
+    limits = replace(LIMITS, max_jerk_mps3=20.0)
+    found, _ = passed(Command(wanted, 0.0), Command(before, 0.0), SLOW, limits)
+    assert found.acceleration_mps2 == pytest.approx(out)
+
+
+def test_a_bend_exactly_at_the_lateral_limit_is_left_alone() -> None:
+    at_limit = Command(0.0, 3.0 / 100.0)
+    fast = Situation(speed_mps=10.0, dt_s=0.01, fresh=True)
+    assert passed(at_limit, at_limit, fast, LIMITS) == (at_limit, GateReason.NONE)
+
+
+def test_an_unknown_speed_brakes_without_a_jolt() -> None:
+    limits = replace(LIMITS, max_jerk_mps3=20.0)
+    unknown = Situation(math.nan, 0.01, fresh=True)
+    out, why = passed(Command(3.0, 0.0), Command(2.0, 0.0), unknown, limits)
+    assert out.acceleration_mps2 == pytest.approx(1.8)
+    assert why == GateReason.STALE | GateReason.JERK
+
+
+def test_a_long_gap_between_ticks_earns_no_long_steps() -> None:
+    limits = replace(LIMITS, max_jerk_mps3=5.0)
+    late = Situation(speed_mps=1.0, dt_s=9.0, fresh=True)
+    out, _ = passed(Command(3.0, 0.0), REST, late, limits)
+    assert out.acceleration_mps2 == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("speed_mps", [0.49, -0.49, 0.0])
+def test_a_standing_vehicle_may_turn_its_wheel(speed_mps: float) -> None:
+    out, why = passed(Command(0.0, 0.2), REST, Situation(speed_mps, 0.01, fresh=True), LIMITS)
+    assert (out.curvature_per_m, why) == (0.2, GateReason.NONE)
+
+
+def test_rolling_backwards_pushes_sideways_too() -> None:
+    back = Situation(speed_mps=-10.0, dt_s=0.01, fresh=True)
+    out, _ = passed(Command(0.0, -0.2), REST, back, LIMITS)
+    assert out.curvature_per_m == pytest.approx(-0.03)
+
+
 def test_the_wheel_turns_no_faster_than_allowed() -> None:
     limits = replace(LIMITS, max_curvature_rate_per_ms=0.5)
     out, why = passed(Command(0.0, -0.1), Command(0.0, 0.1), SLOW, limits)
