@@ -16,7 +16,7 @@ from typing import Self
 
 from models.digest import Digest, digest_of, hex_of
 from models.errors import ClaimError, DigestMismatchError, DirectoryMismatchError, MalformedError
-from models.lineage.chain import verify_chain
+from models.lineage.chain import MAX_CHAIN_BYTES, verify_chain
 from models.release.files import (
     FileEntry,
     Listing,
@@ -43,7 +43,6 @@ from models.trust.policy import TrustPolicy
 
 MODEL_ROLES = frozenset({"visual", "reason", "action", "golden"})
 ROLES = MODEL_ROLES | {"claims"}
-MAX_CLAIMS_BYTES = 1 << 20
 CHECKS = ("files", "identity", "directory", "digests", "signature", "lineage")
 """The names of the checks, in the order in which they are made."""
 
@@ -276,8 +275,8 @@ def _check_signature(files: _OpenFiles, policy: TrustPolicy, witness: Witness) -
 def _check_lineage(
     files: _OpenFiles, manifest: ReleaseManifest, policy: TrustPolicy, witness: Witness
 ) -> None:
-    if manifest.file_of("claims").size_bytes > MAX_CLAIMS_BYTES:
-        raise ClaimError(f"{CLAIMS_NAME} has more than {MAX_CLAIMS_BYTES} bytes")
+    if manifest.file_of("claims").size_bytes > MAX_CHAIN_BYTES:
+        raise ClaimError(f"{CLAIMS_NAME} has more than {MAX_CHAIN_BYTES} bytes")
     chain = verify_chain(files.read(CLAIMS_NAME), policy, Digest(manifest.model_digest))
     if chain.ancestors != frozenset(manifest.ancestors):
         odd = min(chain.ancestors ^ frozenset(manifest.ancestors))

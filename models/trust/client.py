@@ -115,8 +115,8 @@ class RepositoryClient:
             NotNowError: `state` cannot be written.
         """
         self._source, self._name = source, anchor.repository
-        state.mkdir(parents=True, exist_ok=True)
         with _our_errors(self._name):
+            state.mkdir(parents=True, exist_ok=True)
             self._updater = Updater(
                 str(state),
                 _BASE,
@@ -126,7 +126,7 @@ class RepositoryClient:
             )
             self._updater._trusted_set.reference_time = anchor.now  # noqa: SLF001 - see the charter
             self._updater.refresh()
-        self._raise_floor(state / _FLOOR_NAME)
+            self._raise_floor(state / _FLOOR_NAME)
 
     @property
     def targets(self) -> Targets:

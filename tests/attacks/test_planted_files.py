@@ -7,7 +7,7 @@ import pytest
 
 from models.digest import Digest
 from models.errors import DigestMismatchError, DirectoryMismatchError, HostileNameError, VerificationError
-from models.release.files import scan
+from models.release.files import open_file, open_folder, scan
 from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, SIGNATURE_NAME
 from models.release.verify import VerifiedRelease, verify
 from models.trust.keyset import policy_of
@@ -166,3 +166,14 @@ def test_a_scan_follows_no_link_out_of_its_directory(tmp_path: Path) -> None:
     (tmp_path / "checkpoint/model.safetensors").symlink_to(tmp_path / "secret")
     with pytest.raises(DirectoryMismatchError):
         scan(tmp_path / "checkpoint")
+
+
+def test_a_file_turned_into_a_link_between_listing_and_opening_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/a").symlink_to(tmp_path / "secret")
+    (tmp_path / "linked").symlink_to(tmp_path / "model")
+    with open_folder(tmp_path) as folder:
+        for path in ("model/a", "linked/a", "model", "absent"):
+            with pytest.raises(DirectoryMismatchError):
+                open_file(folder, path)
