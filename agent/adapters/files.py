@@ -19,11 +19,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class FileDisk:
-    """`agent.ports.Disk` below `root`, which is made where it is absent."""
+    """`agent.ports.Disk` below `root`, which is made where it is absent, unless it is only to be read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        if not read_only:
+            root.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
         """Where `name` lies. Raises `HostileNameError` where it would leave the root."""

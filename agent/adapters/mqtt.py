@@ -91,7 +91,9 @@ class MqttTransport:
         self._stopping.set()
         self._down.set()
         if self._supervisor.is_alive():
-            self._supervisor.join(_CONNECT_TIMEOUT_S)
+            self._supervisor.join(_FAREWELL_S / 2)
+        if self._supervisor.is_alive():
+            return  # it waits for a broker that does not answer; its thread ends with the process
         if self._up.is_set():
             said = self._client.publish(
                 self._topic(Channel.CONNECTION), self._caller.says(ConnectionKind.OFFLINE), qos=1, retain=True

@@ -20,7 +20,9 @@ from models.wire.messages import DeviceState
 
 def show(root: Path, config: AgentConfig, *, as_json: bool, console: Console) -> None:
     """Print the state of the device below `root`."""
-    reader = StateReader(root / config.paths.run, FileDisk(root / config.paths.state), MonotonicClock())
+    reader = StateReader(
+        root / config.paths.run, FileDisk(root / config.paths.state, read_only=True), MonotonicClock()
+    )
     state = reader.state(Identity(boot_id(root), config.device.hardware))
     connected = reader.broker_connected()
     reader.close()

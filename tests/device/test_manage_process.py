@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -157,6 +158,102 @@ def test_a_trial_cut_short_by_a_kill_goes_on_after_the_start(tmp_path: Path) -> 
         rig.close()
 
 
+def test_killed_before_the_switch_it_goes_on_waiting_for_the_same_switch(rig: Rig) -> None:
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    with FakeControl(rig.device.run) as control:
+        control.safe.clear()
+        rig.device.start()
+        rig.wait_for_event("update-switching")
+        rig.device.kill()
+        rig.device.start()
+        wait_until(lambda: rig.server.events().count("update-switching") == 2, 20, "switching again")
+        control.safe.set()
+        rig.wait_for_event("update-passed")
+    assert control.orders.count(SwapOrder.LOAD) == 1, "control has it loaded: nothing is loaded twice"
+
+
+def test_killed_while_control_warms_it_up_nothing_has_changed_and_the_next_process_ends_it(rig: Rig) -> None:
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    rig.device.start()
+    rig.wait_for_event("update-warming")
+    rig.device.kill()
+    assert rig.pointer() == Pointer()
+    served = rig.server.depot.bytes_served
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        rig.wait_for_event("update-passed")
+    assert rig.pointer().live_digest == release.digest
+    assert rig.server.depot.bytes_served == served, "nothing is fetched twice"
+
+
+def test_control_started_anew_in_a_trial_is_told_again_and_the_trial_goes_on(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, SETTINGS.replace("trial_s = 1.0", "trial_s = 3.0"))
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    try:
+        with FakeControl(rig.device.run):
+            rig.device.start()
+            rig.wait_for_event("update-trial")
+        with FakeControl(rig.device.run, live=raw_from_digest(release.digest)):
+            rig.wait_for_event("update-passed")
+    finally:
+        rig.close()
+
+
+def test_a_device_that_starts_again_and_again_on_trial_goes_back(rig: Rig) -> None:
+    good, bad = rig.site.publish("1.0.0", 1), rig.site.publish("1.1.0", 2)
+    rig.site.assign(DEVICE, good.digest)
+    with FakeControl(rig.device.run) as control:
+        rig.device.start()
+        rig.wait_for_event("update-passed")
+        control.safe.clear()
+        rig.site.assign(DEVICE, bad.digest)
+        rig.server.offer()
+        rig.wait_for_event("update-switching", 20)
+        wait_until(lambda: rig.pointer().trial, what="on trial")
+        boot = rig.device.root / "proc/sys/kernel/random/boot_id"
+
+        def counted(starts: int) -> bool:
+            return rig.pointer().trial_boots == starts or not rig.pointer().trial
+
+        for start in range(4):
+            rig.device.kill()
+            boot.write_text(f"1111111{start}-0000-0000-0000-000000000000\n")
+            rig.device.start()
+            wait_until(partial(counted, start + 1), 20, "this start is counted")
+        rig.wait_for_event("update-returned")
+    assert rig.pointer().live_digest == good.digest
+    assert rig.pointer().quarantined == (bad.digest,)
+    assert any("[trial-boots]" in reason for reason in rig.server.reasons())
+
+
+def test_a_release_for_another_plant_is_refused_before_anything_is_fetched(rig: Rig) -> None:
+    contract = msgspec.structs.replace(small_contract(), instructions=("turn around",))
+    release = rig.site.publish(recipe=Recipe(contract=contract))
+    rig.site.assign(DEVICE, release.digest)
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        rig.wait_for_event("update-refused")
+    assert any("[contract-mismatch]" in reason for reason in rig.server.reasons())
+    assert rig.server.depot.bytes_served == 0
+
+
+def test_a_release_whose_publisher_is_trusted_no_more_never_reaches_control(rig: Rig) -> None:
+    """Both repositories name it and every byte is as it should be: only `verify` can refuse it."""
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    rig.site.image.publish_policy(msgspec.structs.replace(rig.site.image.policy(), publishers=()))
+    with FakeControl(rig.device.run) as control:
+        rig.device.start()
+        rig.wait_for_event("update-refused")
+        assert control.orders == []
+    assert any("[model-signature]" in reason for reason in rig.server.reasons())
+    assert rig.pointer().live is None
+    assert not list((rig.device.state / "slots").glob("a/*")), "what was refused is not kept"
+
+
 def test_a_switch_waits_for_the_vehicle_to_say_that_it_is_safe(rig: Rig) -> None:
     release = rig.site.publish()
     rig.site.assign(DEVICE, release.digest)
@@ -229,6 +326,31 @@ def test_it_ends_within_two_seconds_and_says_offline(rig: Rig) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(2) == 0
     wait_until(lambda: b'"offline"' in rig.server.connections[-1], what="offline")
+
+
+def test_it_ends_within_two_seconds_in_the_middle_of_a_download(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, SETTINGS.replace("[update]\n", "[update]\nmax_bytes_per_s = 50000\n"))
+    release = rig.site.publish(recipe=large())
+    rig.site.assign(DEVICE, release.digest)
+    try:
+        with FakeControl(rig.device.run):
+            rig.device.start()
+            wait_until(lambda: rig.server.depot.bytes_served > 20_000, 20, "some of it served")
+            process = rig.device.process
+            assert process is not None
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(2) == 0
+    finally:
+        rig.close()
+
+
+def test_a_second_manage_on_the_same_device_is_refused(rig: Rig) -> None:
+    rig.device.start()
+    wait_until(lambda: bool(rig.server.states), what="first state")
+    second = ManagedDevice(rig.device.root)
+    second.start()
+    assert second.process is not None
+    assert second.process.wait(20) == 5
 
 
 def test_a_killed_process_is_said_to_be_broken(rig: Rig) -> None:
