@@ -122,12 +122,26 @@ def test_a_zone_that_answers_eagain_lends_its_last_value_for_two_seconds_and_the
 
 
 def test_a_clock_cap_that_does_not_take_is_an_error_and_not_a_belief(root: Path) -> None:
-    jetson = Jetson(root, FakeClock())
+    """The driver swallows the write and goes on with its own value; a terminal does just that."""
+    driver, file = os.openpty()
     cap = root / GPU / "max_freq"
     cap.unlink()
-    cap.symlink_to("/dev/null")
-    with pytest.raises(KnobError):
-        jetson.set_gpu_max_freq_hz(315_000_000)
+    cap.symlink_to(os.ttyname(file))
+    os.write(driver, b"1386000000\n")
+    try:
+        with pytest.raises(KnobError, match="reads 1386000000 Hz after 315000000 Hz"):
+            Jetson(root, FakeClock()).set_gpu_max_freq_hz(315_000_000)
+    finally:
+        os.close(driver)
+        os.close(file)
+
+
+def test_a_clock_cap_that_may_not_be_written_is_an_error(root: Path) -> None:
+    cap = root / GPU / "max_freq"
+    cap.unlink()
+    cap.symlink_to("/dev/full")
+    with pytest.raises(KnobError, match="cannot be written"):
+        Jetson(root, FakeClock()).set_gpu_max_freq_hz(315_000_000)
 
 
 def test_an_nvpmodel_that_ignores_the_question_is_not_believed(root: Path) -> None:

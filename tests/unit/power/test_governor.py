@@ -1,6 +1,7 @@
 """The order of the knobs, and what the governor does when it is not told the truth."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -60,6 +61,22 @@ def test_after_a_cut_it_waits_for_the_mean_to_speak_of_the_new_setting(ladder: L
     again = governed(state, _readings(10.4, 117.0, 9.0), ladder)
     assert again.rung == state.rung
     assert governed(again, _readings(11.3, 119.0, 9.0), ladder).rung > state.rung
+
+
+def test_heat_is_answered_at_once_even_just_after_a_change(ladder: Ladder) -> None:
+    state = replace(_full(ladder), rung=5, changed_ns=10 * S, seen_ns=10 * S)
+    hot = replace(_readings(10.2, 80.0, 8.0), hottest_c=97.0)
+    assert governed(state, hot, ladder).rung > 5
+
+
+def test_it_steps_up_only_once_for_every_settled_mean(ladder: Ladder) -> None:
+    state, changes = ladder.start(120.0, 0), []
+    for step in range(60):
+        after = governed(state, _readings(step / 5, 40.0, 2.0), ladder)
+        if after.rung != state.rung:
+            changes.append(after.changed_ns)
+        state = after
+    assert min(later - sooner for sooner, later in pairwise(changes)) >= 1.2 * S
 
 
 def test_blind_it_assumes_the_worst_says_so_and_raises_nothing(ladder: Ladder) -> None:
