@@ -137,9 +137,9 @@ def test_users_and_directories_can_really_be_made(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     users = [str(path) for path in (SYSTEMD / "sysusers.d").glob("*.conf")]
     subprocess.run(["systemd-sysusers", f"--root={tmp_path}", *users], check=True, capture_output=True)
-    tmpfiles = str(SYSTEMD / "tmpfiles.d/roskva.conf")
+    tmpfiles = [str(path) for path in (SYSTEMD / "tmpfiles.d").glob("*.conf")]
     subprocess.run(
-        ["systemd-tmpfiles", f"--root={tmp_path}", "--create", tmpfiles], check=True, capture_output=True
+        ["systemd-tmpfiles", f"--root={tmp_path}", "--create", *tmpfiles], check=True, capture_output=True
     )
     assert (tmp_path / "run/roskva").stat().st_mode & 0o7777 == 0o3775
     assert "roskva-control" in (tmp_path / "etc/passwd").read_text()
