@@ -199,6 +199,12 @@ def test_a_file_that_is_no_list_of_claims_is_refused(lines: bytes) -> None:
         verify_chain(lines, WORKSHOP.policy, LEAF)
 
 
+@pytest.mark.parametrize("lines", [b"x" * MAX_CHAIN_BYTES + b"\n", b"{}\n" * (MAX_CLAIMS + 1)])
+def test_more_than_the_limit_is_refused_as_a_whole_and_not_read(lines: bytes) -> None:
+    [verdict] = inspect_chain(lines, WORKSHOP.policy, LEAF)
+    assert (verdict.index, "at most" in verdict.reason) == (0, True)
+
+
 @pytest.mark.parametrize(("tunings", "allowed"), [(MAX_DEPTH - 4, True), (MAX_DEPTH - 3, False)])
 def test_a_lineage_is_at_most_sixteen_steps_deep(tunings: int, allowed: bool) -> None:
     models = [digest_of(bytes([n])) for n in range(tunings)]

@@ -141,6 +141,7 @@ CHANGES: dict[str, Change] = {
     "a dataset by git commit": lambda s: definition(s)["resolvedDependencies"][0].update(
         digest={"gitCommit": "a" * 40}
     ),
+    "a dataset in a repository": lambda s: definition(s)["resolvedDependencies"][-1].update(name="dataset"),
     "two commits": lambda s: definition(s)["resolvedDependencies"].append(
         definition(s)["resolvedDependencies"][-1]
     ),
@@ -215,6 +216,19 @@ def test_an_envelope_is_refused_for(name: str) -> None:
     envelope = json.loads(WORKSHOP.sign(TRAINED))
     ENVELOPES[name](envelope)
     with pytest.raises(ClaimError):
+        open_claim(json.dumps(envelope).encode(), WORKSHOP.policy)
+
+
+def test_base64_with_stray_bits_is_refused_though_it_decodes_to_what_was_signed() -> None:
+    payload = base64.b64decode(json.loads(WORKSHOP.sign(TRAINED))["payload"])
+    payload += b" " * (2 - len(payload) % 3)
+    envelope = json.loads(sealed(payload))
+    text = envelope["payload"]
+    assert text.endswith("=")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    envelope["payload"] = text[:-2] + alphabet[alphabet.index(text[-2]) + 1] + "="
+    assert base64.b64decode(envelope["payload"]) == payload
+    with pytest.raises(ClaimError, match="stray bits"):
         open_claim(json.dumps(envelope).encode(), WORKSHOP.policy)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.digest import digest_of
-from models.errors import DirectoryMismatchError, MalformedError, UsageError
+from models.errors import DigestMismatchError, DirectoryMismatchError, MalformedError, UsageError
 from models.lineage.claim import CodeRef, ParentRole, Step, TrainingParameters
 from models.lineage.layout import Format, recognise
 from models.lineage.record import (
@@ -170,6 +170,19 @@ def test_a_shard_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (folder / "__2_0.distcp").symlink_to(folder / "__0_0.distcp")
     with pytest.raises(DirectoryMismatchError):
         record_checkpoint(folder, FACTS)
+
+
+def test_a_shard_that_training_is_still_writing_is_refused(tmp_path: Path) -> None:
+    folder = huggingface(tmp_path / "x")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(bytes(3 << 20))
+
+    def still_saving(_: int) -> None:
+        with weights.open("ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(DigestMismatchError, match="still saving"):
+        record_checkpoint(folder, FACTS, still_saving)
 
 
 def test_slurm_and_the_trackers_name_the_run() -> None:
