@@ -68,7 +68,9 @@ class RecordedSource:
 
     def metadata(self, repository: Repository, name: str, max_bytes: int) -> bytes:
         """As `MetadataSource.metadata`."""
-        answer = self._answers.get((repository, name)) or self._ask(repository, name, max_bytes)
+        if (repository, name) not in self._answers:
+            self._answers[repository, name] = self._ask(repository, name, max_bytes)
+        answer = self._answers[repository, name]
         if isinstance(answer, UnknownObjectError):
             raise answer
         return answer
@@ -78,13 +80,10 @@ class RecordedSource:
         return self._source.target(path, max_bytes)
 
     def _ask(self, repository: Repository, name: str, max_bytes: int) -> bytes | UnknownObjectError:
-        answer: bytes | UnknownObjectError
         try:
-            answer = self._source.metadata(repository, name, max_bytes)
+            return self._source.metadata(repository, name, max_bytes)
         except UnknownObjectError as error:
-            answer = error
-        self._answers[repository, name] = answer
-        return answer
+            return error
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
