@@ -1,41 +1,17 @@
-"""A plant that meets us in shared memory: `plant.json`, the observation board.
+"""A plant that meets us in shared memory: the observation board.
 
-Owns: where a plant says what it is, and the way from an observation record to an `Observation`.
+Owns: the way from an observation record to an `Observation`.
 Must not know: what the plant is (the emulator, a simulator, a vehicle's own bridge).
 """
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from agent.board.feed import Feed
 from agent.board.records import OBSERVATION_BOARD, ObservationRecord, observation_layout
-from agent.errors import BoardError
 from models.contract import PlantSpec, PolicyContract, check_fits
-from models.errors import MalformedError
 from models.runtime.policy import Observation
-
-PLANT_NAME = "plant.json"
-_MAX_PLANT_BYTES = 64 << 10
-
-
-def read_plant(run: Path) -> PlantSpec:
-    """What the plant whose boards are in `run` offers.
-
-    Raises:
-        BoardError: no plant has said so yet.
-        MalformedError: what it said is not a `PlantSpec`.
-    """
-    try:
-        with (run / PLANT_NAME).open("rb") as file:
-            data = file.read(_MAX_PLANT_BYTES + 1)
-    except OSError as error:
-        raise BoardError(f"{PLANT_NAME} is not there: no plant is running ({error.strerror})") from error
-    try:
-        return msgspec.json.decode(data, type=PlantSpec, strict=True)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"{PLANT_NAME}: {error}") from error
 
 
 class SharedPlant:

@@ -18,7 +18,7 @@ from pathlib import Path
 from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
 from agent.adapters.mqtt import Caller, MqttTransport
-from agent.adapters.plant_shared import read_plant
+from agent.adapters.plant_file import read_plant
 from agent.adapters.systemd import Notifier
 from agent.app.inbox import Inbox, Receivers
 from agent.board.layout import bytes_from_text

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
-from agent.adapters.plant_shared import SharedPlant, read_plant
+from agent.adapters.plant_file import read_plant
+from agent.adapters.plant_shared import SharedPlant
 from agent.board.records import Worker
 from agent.config import AgentConfig, load_config
 from agent.control.publish import Post

@@ -27,6 +27,7 @@ class SiteStore(Store):
     """An honest depot's store over a site."""
 
     site: Site
+    cache: dict[Digest, bytes] = field(default_factory=dict)
 
     def metadata(self, repository: Repository, name: str, device: str) -> bytes:
         return self.site.source(device).metadata(repository, name, 1 << 20)
@@ -38,7 +39,9 @@ class SiteStore(Store):
         path = self.site.repo / "content" / hex_of(digest)
         if not path.is_file():
             raise UnknownObjectError(digest)
-        return path.read_bytes()
+        if digest not in self.cache:
+            self.cache[digest] = path.read_bytes()
+        return self.cache[digest]
 
 
 @dataclass

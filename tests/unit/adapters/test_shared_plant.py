@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.adapters.plant_shared import PLANT_NAME, SharedPlant, read_plant
+from agent.adapters.plant_file import PLANT_NAME, read_plant
+from agent.adapters.plant_shared import SharedPlant
 from agent.board.records import OBSERVATION_BOARD, ObservationRecord, observation_layout
 from agent.board.seqlock import BoardWriter
 from agent.errors import BoardError
