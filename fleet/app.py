@@ -5,6 +5,7 @@ Must not know: how the parts work.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -76,6 +77,8 @@ def _serve(config: FleetConfig) -> None:
     sock = listen(config.http.host, config.http.port)
     port: int = sock.getsockname()[1]
     server.start()
+    # What was imported stays to the end: keep the collector from walking it every time, and at exit.
+    gc.freeze()
     try:
         serve(application, sock, lambda: _announce(config, port))
     finally:

@@ -104,7 +104,7 @@ class Ingest:
         return self._lane.refused
 
     def run(self) -> None:
-        """Until `close`. The store may fail: then nothing is acknowledged and it is tried again."""
+        """Until `close`. While the store fails nothing is acknowledged, and it is tried again."""
         while (group := self._lane.take(GROUP)) is not None:
             parcels, rejections = sort_group(group)
             self.malformed += len(rejections) - sum(isinstance(item, Rejection) for item in group)
@@ -117,6 +117,22 @@ class Ingest:
         self._lane.close()
 
     def _keep(self, parcels: Sequence[Parcel], rejections: Sequence[Rejection]) -> bool:
+        """Keep the whole group, or else one parcel after the other; False where the store keeps nothing at all."""
+        if self._take(parcels, rejections):
+            return True
+        return self._take((), rejections) and all(self._keep_alone(parcel) for parcel in parcels)
+
+    def _keep_alone(self, parcel: Parcel) -> bool:
+        """Keep one parcel; one that the store refuses while it works is set aside and holds nobody up."""
+        if self._take((parcel,), ()):
+            return True
+        reason = "the store refuses this batch"
+        identity = f"{parcel.batch.boot}:{parcel.batch.sequence}".encode()
+        return self._take(
+            (), (Rejection(parcel.received_utc_ns, parcel.device, "telemetry", reason, 0, identity),)
+        )
+
+    def _take(self, parcels: Sequence[Parcel], rejections: Sequence[Rejection]) -> bool:
         try:
             receipts = self._store.take(parcels, rejections)
         except NotNowError as error:

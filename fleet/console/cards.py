@@ -64,7 +64,7 @@ class DeviceCard:
                 ui.link(device, f"/devices/{device}").classes("r-name")
                 self._presence = ui.label().classes("r-badge")
                 self._trial = ui.label("on trial").classes("r-badge trial")
-            self._subtitle = ui.label().classes("r-soft")
+            self._subtitle = ui.label().classes("r-soft r-subtitle")
             self._release = ui.label().classes("r-release")
             self._power = Track("Power, 1 s mean")
             with ui.element("div").classes("r-figures"):
@@ -83,6 +83,7 @@ class DeviceCard:
         """Bring every element up to date; what did not change is not sent."""
         self._presence.set_text(words.presence)
         self._presence.classes(replace=f"r-badge {words.presence}")
+        mark(self.box, "stale", words.stale)
         self._trial.set_visibility(words.trial)
         self._subtitle.set_text(words.subtitle)
         self._release.set_text(words.release)

@@ -158,6 +158,7 @@ class _DevicePage:
                 self._table = _DecisionTable()
             with ui.element("div").classes("r-card"):
                 ui.label("Latest events").classes("r-title")
+                self._no_events = ui.label("Nothing yet.").classes("r-soft")
                 self._events = [ui.label().classes("r-soft") for _ in range(_EVENTS)]
         self.refresh()
         ui.timer(REFRESH_S, self.refresh, immediate=False)
@@ -174,6 +175,7 @@ class _DevicePage:
         self._lateness.show(lateness_points(samples))
         self._table.show(latest)
         events = _attempt(lambda: desk.events(self._device, _EVENTS))
+        self._no_events.set_visibility(not events)
         for label, event in zip(self._events, events, strict=False):
             label.set_text(f"{clock_text(event.utc_ns)}  {event.kind}  {event.detail[:200]}")
 

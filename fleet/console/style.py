@@ -28,7 +28,8 @@ body { background: var(--ground) !important; color: var(--ink);
 .r-badge.online { color: var(--accent); } .r-badge.silent { color: var(--warn); } .r-badge.broken { color: var(--bad); }
 .r-badge.trial { color: var(--warn); }
 .r-release { font: .86rem/1.3 ui-monospace, 'DejaVu Sans Mono', monospace; overflow-wrap: anywhere; }
-.r-figures { display: grid; grid-template-columns: 1fr 1fr; gap: .45rem 1rem; }
+.r-card.stale > :not(.r-head):not(.r-subtitle) { opacity: .45; }
+.r-figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(9.5rem, 100%), 1fr)); gap: .45rem 1rem; }
 .r-figure { display: flex; flex-direction: column; min-width: 0; }
 .r-key { color: var(--soft); font-size: .72rem; text-transform: uppercase; letter-spacing: .05em; }
 .r-value { font-size: .98rem; font-variant-numeric: tabular-nums; } .r-value.alarm { color: var(--bad); }

@@ -6,6 +6,7 @@ Owns: units, roundings and wording. Must not know: NiceGUI, the store.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fleet.records import Presence
 from fleet.registry import DeviceSight
 from models.wire.messages import DeviceState, UpdatePhase, UpdateStatus
 
@@ -25,9 +26,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class CardWords:
-    """One device's card."""
+    """One device's card; `stale` where the figures are the last ones of a device that is not there."""
 
     presence: str
+    stale: bool
     subtitle: str
     release: str
     trial: bool
@@ -51,6 +53,7 @@ def card_words(sight: DeviceSight, release_name: str) -> CardWords:
     policy = state.policy if state else None
     return CardWords(
         presence=sight.presence.value,
+        stale=sight.presence is not Presence.ONLINE,
         subtitle=_subtitle(sight),
         release=_release(state, release_name),
         trial=bool(state and state.on_trial),
@@ -118,6 +121,9 @@ def _subtitle(sight: DeviceSight) -> str:
     parts = [
         stored.hardware or "hardware unknown",
         f"agent {stored.agent_version}" if stored.agent_version else "",
+        f"last seen {clock_text(stored.last_seen_utc_ns)} UTC"
+        if sight.presence is not Presence.ONLINE
+        else "",
         f"silent for {silence_ns / 1e9:.0f} s" if silence_ns > _NOTABLE_SILENCE_NS else "",
         f"{sight.malformed} unreadable messages" if sight.malformed else "",
     ]

@@ -23,17 +23,18 @@ _Key = tuple[str, str, int]
 
 
 class MemoryTelemetryStore:
-    """`fleet.ports.TelemetryStore`; `broken` makes every `take` fail and keep nothing."""
+    """`fleet.ports.TelemetryStore`; `broken` makes every `take` fail, `poison` those with that batch sequence."""
 
     def __init__(self) -> None:
         self.broken = False
+        self.poison: int | None = None
         self._batches: set[_Key] = set()
         self._decisions: dict[_Key, StoredDecision] = {}
         self._events: list[StoredEvent] = []
         self._rejections: list[Rejection] = []
 
     def take(self, parcels: Sequence[Parcel], rejections: Sequence[Rejection]) -> tuple[Receipt, ...]:
-        if self.broken:
+        if self.broken or self.poison in {parcel.batch.sequence for parcel in parcels}:
             raise StoreError("the disk is full")
         receipts: dict[_Key, Receipt] = {}
         for parcel in parcels:

@@ -92,3 +92,15 @@ def test_a_flood_of_one_device_leaves_room_for_the_others() -> None:
     assert not all(flood)
     assert ingest.refused
     assert ingest.offer(Arrival("thor-2", TOPIC, encode(batch(1)), START_UTC_NS))
+
+
+def test_a_batch_that_the_store_refuses_holds_up_no_other() -> None:
+    store, sent = MemoryTelemetryStore(), SentMessages()
+    store.poison = 2
+    ingest = Ingest("demo", store, sent)
+    for number in (1, 2, 3):
+        ingest.offer(arrival(encode(batch(number))))
+    run_until_empty(ingest)
+    assert [decode(payload, BatchAck).sequence for _, payload in sent.sent] == [1, 3]
+    assert [one.head for one in store.rejections()] == [f"{BOOT}:2".encode()]
+    assert not ingest.failing
