@@ -118,6 +118,11 @@ def test_near_the_speed_limit_acceleration_fades_and_above_it_the_gate_brakes(
     assert why == GateReason.SPEED
 
 
+def test_an_acceleration_exactly_at_the_speed_cap_is_left_alone() -> None:
+    now = Situation(14.0, 0.01, fresh=True)
+    assert passed(Command(2.0, 0.0), REST, now, LIMITS) == (Command(2.0, 0.0), GateReason.NONE)
+
+
 @pytest.mark.parametrize(
     "unknown",
     [
