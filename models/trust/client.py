@@ -4,7 +4,7 @@ Owns: the adapter between `tuf.ngclient` and a `MetadataSource`, and the floor u
 Must not know: what the targets mean.
 
 tuf 7.0.1 has no clock parameter, so its private reference time is set here; the version is pinned and a test holds it.
-It also takes a damaged cache for an empty one and so forgets what it has seen: `versions.json`, written durably beside
+It also takes a damaged cache for an empty one and so forgets what it has seen: `versions.floor`, written durably beside
 the cache, does not.
 """
 
@@ -48,7 +48,8 @@ METADATA_LIMITS = UpdaterConfig(
     targets_max_length=1_000_000,
 )
 _BASE = "metadata/"
-_FLOOR_NAME = "versions.json"
+_FLOOR_NAME = "versions.floor"
+"""No `.json`: tuf keeps each role as `<role>.json` in the same folder, whatever a repository calls its roles."""
 
 
 class _Fetcher(FetcherInterface):

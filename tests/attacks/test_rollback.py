@@ -8,7 +8,7 @@ from models.digest import Digest
 from models.errors import DowngradeError, MetadataError
 from models.trust.source import FolderSource
 from models.wire.messages import Repository
-from tests.fakes.forgery import TamperingSource, replaced_by
+from tests.fakes.forgery import TamperingSource, replace_director_key, replaced_by
 from tests.fakes.repositories import FakeDevice, Site
 
 
@@ -101,7 +101,7 @@ def test_a_cache_damaged_by_a_power_cut_does_not_forget_what_was_seen(
 
 def test_damaged_version_floors_do_not_stop_honest_updates(site: Site, past: FolderSource) -> None:
     device = site.device()
-    for path in device.state.glob("*/versions.json"):
+    for path in device.state.glob("*/versions.floor"):
         path.write_bytes(b"\0\0\0")
     _still_well(device)
 
@@ -114,3 +114,17 @@ def test_the_fleet_server_restarted_goes_on_with_higher_versions(site: Site, dig
     admitted = device.admit()
     assert admitted is not None
     assert admitted.digest == digest
+
+
+def test_a_root_that_was_replaced_does_not_return_with_a_lost_cache(site: Site, digest: Digest) -> None:
+    device, before = site.device(), site.root / "before"
+    shutil.copytree(site.director.metadata_of("thor-1"), before)
+    replace_director_key(site, 2)
+    site.assign("thor-1", digest)
+    assert device.admit() is not None
+    for path in (device.state / "director").iterdir():
+        if path.name != "versions.floor":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(MetadataError, match="root"):
+        device.admit(FolderSource(site.repo, before))
+    assert device.admit() is not None

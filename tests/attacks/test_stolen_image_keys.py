@@ -5,7 +5,7 @@ import json
 import pytest
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets  # type: ignore[attr-defined] # public names
 
-from models.errors import MetadataError
+from models.errors import MetadataError, RepositoriesDisagreeError
 from models.trust.metadata import signed_bytes
 from models.trust.policy import POLICY_PATH, TrustPolicy, bytes_from_policy
 from models.trust.targets import ReleaseCustom, SignatureFile, described, prefixed
@@ -90,3 +90,50 @@ def test_after_two_root_keys_replaced_a_stolen_key_it_signs_nothing_any_more(sit
         site.device().admit()
     forge_image(site, {Targets.type: ("image-policy", lambda _: None)})
     assert site.device().admit() is not None
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        ReleaseCustom(99, (HARDWARE,), SignatureFile("0" * 64, 1)),
+        ReleaseCustom(5, (HARDWARE, "orin-agx"), SignatureFile("0" * 64, 1)),
+    ],
+)
+def test_a_release_key_that_says_otherwise_than_release_json_is_found(site: Site, lie: ReleaseCustom) -> None:
+    def describe(targets: Targets) -> None:
+        for target in targets.targets.values():
+            described(target, lie)
+
+    forge_image(site, {"release": ("image-release", describe)})
+    site.assign("thor-1", site.image.releases()[0].digest)
+    with pytest.raises(RepositoriesDisagreeError, match=r"release\.json") as refusal:
+        site.device().admit()
+    assert refusal.value.code == "repositories-disagree"
+
+
+def test_an_old_release_under_the_path_of_a_new_version_is_found(site: Site) -> None:
+    path = "releases/drive/9.9.9/release.json"
+
+    def move(targets: Targets) -> None:
+        [target] = targets.targets.values()
+        target.path = path
+        targets.targets = {path: target}
+
+    source = site.repo / "image/targets/releases/drive"
+    (source / "9.9.9").mkdir()
+    for served in (source / "1.0.0").iterdir():
+        (source / "9.9.9" / served.name).write_bytes(served.read_bytes())
+    forge_image(site, {"release": ("image-release", move)})
+    site.assign("thor-1", site.image.releases()[0].digest)
+    with pytest.raises(RepositoriesDisagreeError, match=r"release\.json"):
+        site.device().admit()
+
+
+def test_a_model_signature_that_is_signed_for_as_a_terabyte_is_refused(site: Site) -> None:
+    def describe(targets: Targets) -> None:
+        for target in targets.targets.values():
+            described(target, ReleaseCustom(5, (HARDWARE,), SignatureFile("0" * 64, 1 << 40)))
+
+    forge_image(site, {"release": ("image-release", describe)})
+    with pytest.raises(MetadataError, match="model signature"):
+        site.device().admit()
