@@ -64,6 +64,10 @@ class Spool:
     def append(self, data: bytes, decisions: int, events: int) -> None:
         """Store the batch that carries `next_sequence`. Durable after `sync`."""
         entry = SpooledBatch(self._next, decisions, events, len(data))
+        self._next += 1
+        # Before the batch, so that no number is used twice by a process that is killed. Not synced: after a power
+        # cut there is a new boot, and numbers are unique within a boot.
+        self._disk.write_at(_NEXT, 0, b"%020d" % self._next)
         self._make_room(len(data))
         try:
             self._disk.write_at(entry.name, 0, data)
@@ -79,7 +83,6 @@ class Spool:
         self._entries[entry.sequence] = entry
         self._size_bytes += len(data)
         self._unsynced.append(entry)
-        self._next += 1
 
     def sync(self) -> None:
         """Make everything appended so far durable; call it once for several batches."""
@@ -89,8 +92,6 @@ class Spool:
             for entry in waiting:
                 self._disk.sync(entry.name)
             self._disk.sync_directory(_DIRECTORY)
-            # Not synced itself: after a power cut there is a new boot, and numbers are unique within a boot.
-            self._disk.write_at(_NEXT, 0, b"%020d" % self._next)
 
     def oldest(self, limit: int) -> list[SpooledBatch]:
         """The next batches to send, in order."""

@@ -281,10 +281,8 @@ class Steps:
             job.reason, job.detail = "malformed", "the slot pointer was broken and was set aside"
         pointer = self.slots.count_trial_boot(self._world.boot)
         staged = staged_from_pointer(pointer)
-        if staged is None:
-            return None
-        if not pointer.trial:
-            self._tidy(Job(digest=staged.digest, staged=staged))
+        if staged is None or not pointer.trial:
+            self._tidy(Job(digest=staged.digest, staged=staged) if staged else Job())
             return None
         job.digest, job.staged = staged.digest, staged
         try:

@@ -183,6 +183,38 @@ def test_ten_megabytes_in_one_message_are_survived(rig: Rig) -> None:
     rig.transport.stop()
 
 
+@pytest.mark.broker
+@pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_client_thread_is_noticed_and_replaced(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    transport = MqttTransport(
+        MqttSection(port=broker.port, reconnect_cap_s=0.2), Caller("yard", "thor-1", "thor-t5000", "b", "t")
+    )
+    received: list[bytes] = []
+
+    def deliver(message: Inbound) -> None:
+        received.append(message.payload)
+        if message.payload == b"die":
+            raise SystemExit
+
+    transport.start(deliver)
+    peer = RealPeer(broker.port)
+    try:
+        wait_until(lambda: transport.connected, what="connected")
+        peer.publish(address(Channel.OFFER), b"die")
+        wait_until(lambda: b"die" in received, what="the message that kills")
+        wait_until(lambda: not transport.connected, what="noticed")
+        wait_until(lambda: transport.connected, what="connected again")
+        peer.publish(address(Channel.OFFER), b"alive")
+        wait_until(lambda: b"alive" in received, what="heard again")
+    finally:
+        transport.stop()
+        peer.close()
+        broker.stop()
+
+
 def test_the_fake_duplicates_delays_and_drops() -> None:
     broker = FakeBroker(Weather(duplicated=0.5, delayed=0.3, dropped=0.5), seed=1)
     transport, peer = FakeTransport(broker), FakePeer(broker)

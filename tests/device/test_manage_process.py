@@ -1,6 +1,7 @@
 """A real manage process, a real broker, a depot over a real site: updates, outages, and kills."""
 
 import signal
+import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,10 @@ class Rig:
         return msgspec.json.decode(path.read_bytes(), type=Pointer) if path.exists() else Pointer()
 
     def wait_for_event(self, kind: str, deadline_s: float = 30.0) -> None:
-        wait_until(lambda: kind in self.server.events(), deadline_s, f"event {kind}")
+        try:
+            wait_until(lambda: kind in self.server.events(), deadline_s)
+        except AssertionError:
+            raise AssertionError(f"no {kind}: {self.server.events()} {self.server.reasons()}") from None
 
     def close(self) -> None:
         self.device.kill()
@@ -342,6 +346,21 @@ def test_it_ends_within_two_seconds_in_the_middle_of_a_download(tmp_path: Path) 
             assert process.wait(2) == 0
     finally:
         rig.close()
+
+
+def test_it_ends_within_two_seconds_when_the_broker_accepts_but_never_answers(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        site = site_now(tmp_path / "site")
+        device = managed_device(tmp_path / "device", site, silent.getsockname()[1], SETTINGS)
+        device.start()
+        wait_until((device.run / "update.board").exists, 20, "manage runs")
+        silent.accept()
+        assert device.process is not None
+        device.process.send_signal(signal.SIGTERM)
+        try:
+            assert device.process.wait(2) == 0
+        finally:
+            device.kill()
 
 
 def test_a_second_manage_on_the_same_device_is_refused(rig: Rig) -> None:

@@ -23,6 +23,9 @@ class Device:
     phase: At = At.IDLE
     names: int = 0
     floor: str = "old"
+    candidate: str = ""
+    """What control holds beside the release that drives."""
+    reported: bool = False
 
     def take(self, event: On) -> None:
         if event is On.FETCHED and self.phase is At.FETCHING:
@@ -36,29 +39,56 @@ class Device:
             self.perform(effect)
 
     def perform(self, effect: Do) -> None:
-        if effect is Do.FLIP:
-            assert self.free in self.verified, "switched to something not verified"
-            assert not self.trial, "switched in a trial: the way back would be lost"
-            if self.names % 3 == 0:  # the disk fails
-                self.take(On.NOT_NOW)
-                return
-            self.live, self.fallback, self.free, self.trial = self.free, self.live, "", True
-            self.take(On.FLIPPED)
-        elif effect is Do.COMMIT:
-            assert self.trial
-            self.trial = False
-        elif effect is Do.RAISE_FLOORS:
-            assert not self.trial, "floors raised before the trial was passed"
-            self.floor = self.live
-        elif effect is Do.POINT_BACK:
-            assert self.trial
-            self.quarantined.add(self.live)
-            self.live, self.fallback, self.free, self.trial = self.fallback, "", self.live, False
-        elif effect is Do.DISCARD:
-            self.free = ""
-        elif effect is Do.RECONCILE and self.trial:
+        doing = getattr(self, effect.name.lower(), None)
+        if doing is not None:
+            doing()
+
+    def load(self) -> None:
+        assert self.free in self.verified, "control was given something that is not verified"
+        self.candidate = self.free
+
+    def flip(self) -> None:
+        assert self.free in self.verified, "switched to something not verified"
+        assert not self.trial, "switched in a trial: the way back would be lost"
+        if self.names % 3 == 0:  # the disk fails
+            self.take(On.NOT_NOW)
+            return
+        self.live, self.fallback, self.free, self.trial = self.free, self.live, "", True
+        self.take(On.FLIPPED)
+
+    def commit(self) -> None:
+        assert self.trial
+        self.trial, self.candidate = False, ""
+
+    def raise_floors(self) -> None:
+        assert not self.trial, "floors raised before the trial was passed"
+        self.floor = self.live
+
+    def point_back(self) -> None:
+        assert self.trial
+        self.quarantined.add(self.live)
+        self.live, self.fallback, self.free, self.trial = self.fallback, "", self.live, False
+
+    def drop(self) -> None:
+        self.candidate = ""
+
+    def quarantine(self) -> None:
+        self.quarantined.add(self.free)
+
+    def discard(self) -> None:
+        self.free = ""
+
+    def report(self) -> None:
+        self.reported = True
+
+    def reconcile(self) -> None:
+        self.candidate = self.live if self.trial else ""
+        if self.trial:
             self.take(On.TRIAL_FOUND)
 
+
+# A keyword in Python, so it cannot be a method's name above: `RETURN` takes the candidate away as `DROP` does.
+setattr(Device, "return", Device.drop)
 
 EVENTS = sorted(set(On) - {On.TRIAL_FOUND, On.FLIPPED}, key=lambda event: event.name)
 """All that can come from outside; the two others come only from the device's own pointer."""
@@ -112,6 +142,51 @@ def test_a_restart_in_any_phase_ends_in_the_trial_that_was_open_or_idle(events: 
     device.take(On.RESTARTED)
     assert device.live == live
     assert device.phase is (At.SWITCHING if trial else At.IDLE)
+
+
+@given(sequences)
+def test_control_is_never_left_with_a_candidate_that_nobody_decides_about(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        device.take(event)
+        assert bool(device.candidate) == (device.phase in (At.WARMING, At.SWITCHING, At.TRIAL))
+
+
+@given(sequences)
+def test_every_update_that_was_admitted_ends_with_a_report(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        before, device.reported = device.phase, False
+        device.take(event)
+        ended = (
+            device.phase is At.IDLE and before not in (At.IDLE, At.ADMITTING) and event is not On.RESTARTED
+        )
+        assert device.reported or not ended
+
+
+@given(sequences)
+def test_what_control_refused_or_what_broke_its_trial_is_quarantined_and_not_kept(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        phase, free, live = device.phase, device.free, device.live
+        device.take(event)
+        if phase is At.WARMING and event is On.REFUSED:
+            assert free in device.quarantined
+            assert device.free == ""
+        if phase in (At.SWITCHING, At.TRIAL) and event is On.BREACHED:
+            assert live in device.quarantined
+        if phase is At.RETURNING and event is On.RETURNED:
+            assert device.free == ""
+
+
+@given(sequences)
+def test_what_did_not_verify_is_not_kept(events: list[On]) -> None:
+    device = Device()
+    for event in events:
+        phase = device.phase
+        device.take(event)
+        if phase in (At.FETCHING, At.VERIFYING) and event is On.REFUSED:
+            assert device.free == ""
 
 
 @pytest.mark.parametrize("phase", At)

@@ -29,6 +29,14 @@ def test_numbers_go_on_after_a_restart_even_when_everything_was_sent() -> None:
     assert Spool(disk, 1 << 20).next_sequence == first + 1
 
 
+def test_a_killed_process_never_used_a_number_that_the_next_one_uses_again() -> None:
+    disk = FakeDisk()
+    spool = Spool(disk, 1 << 20)
+    sent = put(spool)
+    spool.remove(sent)  # acknowledged at once; then the process is killed before any sync
+    assert Spool(disk, 1 << 20).next_sequence == sent + 1
+
+
 def test_what_was_synced_survives_a_power_cut_at_any_moment() -> None:
     for n in range(60):
         disk, promised = FakeDisk(), list[int]()
