@@ -98,6 +98,28 @@ class Journey:
             lambda d: d.connection is ConnectionKind.ONLINE and d.state is not None, "online", 60.0
         )
 
+    def restart_broker(self) -> None:
+        """Start the broker again on the port that everyone knows."""
+        self.broker = start_broker(self.processes, self.folder / "broker", self.broker_port)
+
+    def await_release(self, digest: Digest, timeout_s: float = 20.0) -> None:
+        """Return once the server has found the published release."""
+        self._await(lambda: digest in {r["digest"] for r in self.server.get("releases")}, "found", timeout_s)
+
+    def await_decision_after(self, device: str, sequence: int, timeout_s: float) -> None:
+        """Return once the server has a later decision of `device`."""
+        self._await(
+            lambda: self.server.decisions(device, limit=1)[0].record.sequence > sequence, "heard", timeout_s
+        )
+
+    def _await(self, holds: Callable[[], bool], what: str, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not holds():
+            self.processes.check()
+            if time.monotonic() > deadline_s:
+                raise NotNowError(f"not {what} after {timeout_s:.0f} s")
+            pause(_POLL_S)
+
     def assign(self, release: BuiltRelease) -> None:
         """Order every device to run `release`."""
         for device in self.devices:

@@ -58,6 +58,12 @@ def rack_platform() -> dict[str, object]:
     }
 
 
+def _dataset(facts: dict[str, object]) -> dict[str, object]:
+    """What names the training data: made, not collected, so the maker's version, seed and counts say all of it."""
+    named = ("code_version", "seed", "samples", "student_samples")
+    return {"made_by": "models.reference.world"} | {name: facts[name] for name in named}
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """The folders of the training site and the operator, below one."""
@@ -99,9 +105,18 @@ class Site:
         )
         platform = self.folder / "nvl72.json"
         platform.write_text(json.dumps(rack_platform(), indent=1), encoding="utf-8")
+        facts = json.loads((self.checkpoint / "training.json").read_text(encoding="utf-8"))
+        dataset = self.folder / "dataset.json"
+        dataset.write_text(json.dumps(_dataset(facts), indent=1), encoding="utf-8")
         self.commands.run("roskva", "keys", "init", "keys")
         self.commands.run(
             *("roskva", "lineage", "record", "checkpoint", "--platform", "nvl72.json"),
+            *(
+                "--dataset",
+                f"reference-world={dataset.name}",
+                "--run-name",
+                f"reference-seed-{facts['seed']}",
+            ),
             *("--key", "keys/builder-trainer.pem", "--builder", "trainer", "--out", self.claim.name),
         )
 
