@@ -37,6 +37,7 @@ from agent.board.seqlock import BoardWriter
 from agent.control.seat import Child, FollowerSeat, Pulse, Release, Seat
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
 from agent.ports import Clock
+from models.errors import RoskvaError
 
 _S = 1_000_000_000
 CYCLE_NS = _S // 20
@@ -66,7 +67,7 @@ class Spawner(Protocol):
 
 
 LiveSource = Callable[[], Release | None]
-"""Reads which release is durably live, None where there is none."""
+"""Reads which release is durably live, None where there is none; may raise `RoskvaError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,20 @@ class Supervisor:
 
     def _seat_live(self, now_ns: int) -> None:
         """Put the durably live release in place A and start its worker."""
-        release = self._live()
+        release = self._durably_live()
         if release is None:
             return
         self._driver = self._free_place()
         self._seats[self._driver] = Seat(self._run, self._driver, release)
         self._start_worker(self._driver, now_ns)
+
+    def _durably_live(self) -> Release | None:
+        """The live release; where the pointer cannot be read there is none, and the boards say why."""
+        try:
+            return self._live()
+        except RoskvaError as error:
+            self._shown = (error.code, str(error))
+            return None
 
     def _free_place(self) -> Worker:
         return Worker.B if Worker.A in self._seats else Worker.A
@@ -270,13 +279,13 @@ class Supervisor:
     def _seat_live_unless_failed(self, now_ns: int) -> None:
         """With nothing left to drive, take what is durably live, if that is not what just failed."""
         failed = digest_from_raw(self._order.digest) if self._order else None
-        release = self._live()
+        release = self._durably_live()
         if release is not None and release.digest != failed:
             self._seat_live(now_ns)
 
     def _reload(self, now_ns: int) -> None:
         """Have what is durably live drive, where something else does: `control` was started anew in a trial."""
-        release = self._live()
+        release = self._durably_live()
         driver = self._seats.get(self._driver) if self._driver is not None else None
         if release is None or (driver is not None and driver.release == release):
             return

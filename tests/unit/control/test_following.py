@@ -188,3 +188,27 @@ def test_the_table_of_states_has_an_answer_for_every_situation_that_can_arise() 
         for freshness in set(Freshness) - {Freshness.ABSENT}:
             assert next_state(state, freshness, standing=False) in LoopState
     assert next_state(LoopState.WAITING, Freshness.ABSENT, standing=True) is LoopState.WAITING
+
+
+def test_braking_alone_never_makes_the_plan_that_it_follows_fresh_again() -> None:
+    """The plan brakes at 6 m/s², so the stop is soon shorter than the horizon; the next plan has to say so."""
+    found = follower(record(rows=[(-6.0, 0.0)] * 64))
+    ticks = drive(found, 18.5, 0.9)
+    assert {state for _, state, _, _ in ticks} == {LoopState.MINIMAL_RISK}
+
+
+def test_the_last_waypoint_holds_to_the_end_of_the_horizon_and_not_beyond() -> None:
+    plan = follower(record(rows=[(0.0, 0.0)] * 63 + [(1.0, 0.1)])).plan
+    assert plan is not None
+    assert plan.at(plan.end_ns - 1) == pytest.approx((1.0, 0.1))
+    assert plan.at(plan.end_ns) is None
+    assert plan.at(plan.start_ns - 1) is None
+
+
+def test_slow_driving_is_degraded_before_it_is_a_stop() -> None:
+    found = follower(record(rows=[(1.0, 0.0)] * 64))
+    assert found.step(T0 + _S, 1.0, 0.0).state is LoopState.OK
+    late = found.step(T0 + _S + 1, 1.0, 0.0)
+    assert (late.state, late.proposed.acceleration_mps2) == (LoopState.DEGRADED, -0.5)
+    assert found.step(T0 + 3 * _S, 1.0, 0.0).state is LoopState.DEGRADED
+    assert found.step(T0 + 3 * _S + 1, 1.0, 0.0).state is LoopState.MINIMAL_RISK

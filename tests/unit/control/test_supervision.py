@@ -32,6 +32,7 @@ from agent.board.seqlock import BoardReader, BoardWriter
 from agent.control.seat import Release
 from agent.control.supervisor import Supervisor
 from models.digest import Digest
+from models.errors import MalformedError
 from tests.fakes.clock import FakeClock
 
 OLD = Release("a", Digest("sha256:" + "a1" * 32))
@@ -87,6 +88,7 @@ class Bench:
 
     def __init__(self, run: Path, live: Release | None = OLD) -> None:
         self.run, self.clock, self.spawner, self.live = run, FakeClock(), FakeSpawner(), live
+        self.broken = False
         self.supervisor = self.anew()
         self._swap = BoardWriter(run / SWAP_BOARD, SWAP)
         self._vehicle = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
@@ -97,8 +99,14 @@ class Bench:
         self.safe = 1
         self._request = 0
 
+    def read_live(self) -> Release | None:
+        """The pointer, or that it is broken."""
+        if self.broken:
+            raise MalformedError("slots/pointer.json contradicts itself")
+        return self.live
+
     def anew(self) -> Supervisor:
-        supervisor = Supervisor(self.run, self.clock, self.spawner, lambda: self.live)
+        supervisor = Supervisor(self.run, self.clock, self.spawner, self.read_live)
         supervisor.start()
         return supervisor
 
@@ -328,3 +336,17 @@ def test_stopping_ends_every_child(bench: Bench) -> None:
     bench.supervisor.stop(1.5)
     assert bench.spawner.running == []
     assert bench.spawner.followers[0].status is not None
+
+
+def test_a_broken_pointer_keeps_nothing_from_running_and_is_told(bench: Bench) -> None:
+    bench.supervisor.stop(1.0)
+    bench.broken = True
+    bench.supervisor = bench.anew()
+    policy = bench.cycle(3)
+    assert bench.spawner.followers[-1].status is None
+    assert (policy.driving, text_from(policy.reason)) == (0, "malformed")
+    bench.broken = False
+    bench.order(SwapOrder.DROP)
+    bench.cycle()
+    bench.says(WorkerState.READY)
+    assert bench.cycle().digest == raw_from_digest(OLD.digest)
