@@ -6,6 +6,7 @@ without events goes first, then the oldest; what goes is counted.
 Must not know: the network, what batches say.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -67,7 +68,8 @@ class Spool:
         self._next += 1
         # Before the batch, so that no number is used twice by a process that is killed. Not synced: after a power
         # cut there is a new boot, and numbers are unique within a boot.
-        self._disk.write_at(_NEXT, 0, b"%020d" % self._next)
+        with suppress(NoSpaceError):
+            self._disk.write_at(_NEXT, 0, b"%020d" % self._next)
         self._make_room(len(data))
         try:
             self._disk.write_at(entry.name, 0, data)

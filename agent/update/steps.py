@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from agent.board.layout import text_from
@@ -37,6 +38,7 @@ _LOAD_S = 300.0
 """A worker may take this long to load, warm and check a release."""
 _CONTROL_S = 15.0
 """How long an absent `control` is waited for before the update is put off."""
+_REMIND_LOOKS = 50
 _RETURN_ATTEMPTS = 10
 _PATIENCE_S = 2.0
 
@@ -162,9 +164,9 @@ class Steps:
         while waited_s < _LOAD_S and absent_s < _CONTROL_S:
             self._pause()
             waited_s += _LOOK_S
-            policy = self._line.policy()
-            absent_s = 0.0 if policy else absent_s + _LOOK_S
-            if policy is None or not self._line.taken():
+            absent_s = 0.0 if self._line.policy() else absent_s + _LOOK_S
+            policy = self._line.answer()
+            if policy is None:
                 continue
             if policy.candidate == CandidateState.READY:
                 return On.READY
@@ -188,18 +190,21 @@ class Steps:
             job.reason, job.detail = "trial-boots", "the device started again and again on trial"
             return On.BREACHED
         self._order(SwapOrder.GO, job)
-        while True:
+        for look in count(1):
             self._pause()
-            policy = self._line.policy()
-            if policy is None or not self._line.taken():
+            policy = self._line.answer()
+            if policy is None:
                 continue
             if policy.candidate == CandidateState.DRIVING:
-                return On.DRIVING
+                break
             if policy.candidate in (CandidateState.FAILED, CandidateState.REFUSED):
                 self._refused_by(policy, job)
                 return On.BREACHED
             if policy.candidate == CandidateState.NONE and self._remind(policy, job) is On.REFUSED:
                 return On.BREACHED
+            if policy.candidate == CandidateState.READY and look % _REMIND_LOOKS == 0:
+                self._order(SwapOrder.GO, job)  # its worker may have died and come back while we asked
+        return On.DRIVING
 
     def _remind(self, policy: PolicyRecord, job: Job) -> On | None:
         """Control was started anew and has forgotten; where it drives another release, it must load ours first."""
@@ -216,7 +221,7 @@ class Steps:
         while trial.verdict is Verdict.OPEN:
             self._pause()
             sample = self._line.sample(job.digest)
-            if sample is None or not self._line.taken():
+            if sample is None:
                 continue
             if sample.candidate is CandidateState.NONE:
                 self._order(SwapOrder.GO, job)  # control was started anew in the trial
@@ -241,7 +246,7 @@ class Steps:
         """Have the live release drive again: back from the candidate, or loaded anew where it is not in memory."""
         live = self.slots.pointer().live_digest
         self._order(SwapOrder.RETURN, job)
-        self._wait(self._line.taken)
+        self._wait(lambda: self._line.answer() is not None)
         for _ in range(_RETURN_ATTEMPTS):
             # The first one makes control forget the failure, later ones make it load what is durably live.
             self._order(SwapOrder.DROP, job)
@@ -250,8 +255,8 @@ class Steps:
         return On.RETURNED
 
     def _drives_live(self, live: str) -> bool:
-        policy = self._line.policy()
-        if policy is None or not self._line.taken() or policy.candidate != CandidateState.NONE:
+        policy = self._line.answer()
+        if policy is None or policy.candidate != CandidateState.NONE:
             return False
         return not live or (bool(policy.driving) and policy.digest == raw_from_digest(Digest(live)))
 

@@ -67,10 +67,10 @@ class ControlLine:
         self._swap.write(record, self._clock.mono_ns())
         return self._request
 
-    def taken(self) -> bool:
-        """Whether `control` has seen the latest order."""
+    def answer(self) -> PolicyRecord | None:
+        """What `control` says after it took the latest order; None before that, or where it does not run."""
         policy = self.policy()
-        return policy is not None and policy.request >= self._request
+        return policy if policy is not None and policy.request >= self._request else None
 
     def policy(self) -> PolicyRecord | None:
         """What `control` says now, None where it does not run."""
@@ -79,8 +79,8 @@ class ControlLine:
         return self._policy.recent(now_ns, _ALIVE_NS)
 
     def sample(self, digest: Digest) -> TrialSample | None:
-        """How `digest` does, None where `control` does not run."""
-        policy, now_ns = self.policy(), self._clock.mono_ns()
+        """How `digest` does, None where `control` does not run or has not taken the latest order."""
+        policy, now_ns = self.answer(), self._clock.mono_ns()
         if policy is None:
             return None
         self._loop.news(now_ns)

@@ -1,0 +1,64 @@
+"""The line to control: numbers that go on, and answers that belong to the latest order."""
+
+from pathlib import Path
+
+from agent.board.records import (
+    NO_DIGEST,
+    POLICY,
+    POLICY_BOARD,
+    SWAP,
+    SWAP_BOARD,
+    CandidateState,
+    PolicyRecord,
+    SwapOrder,
+)
+from agent.board.seqlock import BoardReader, BoardWriter
+from agent.update.swap import ControlLine
+from models.digest import digest_of
+from tests.fakes.clock import FakeClock
+
+RELEASE = digest_of(b"release")
+
+
+def said(request: int, candidate: CandidateState = CandidateState.READY) -> PolicyRecord:
+    return PolicyRecord(0, 1, NO_DIGEST, 0, request, int(candidate), NO_DIGEST, 0, b"", b"")
+
+
+def test_what_control_said_before_the_latest_order_is_no_answer_to_it(tmp_path: Path) -> None:
+    clock, board = FakeClock(), BoardWriter(tmp_path / POLICY_BOARD, POLICY)
+    board.write(said(0), clock.mono_ns())
+    line = ControlLine(tmp_path, clock)
+    number = line.order(SwapOrder.LOAD, RELEASE, "b")
+    assert line.policy() is not None
+    assert line.answer() is None
+    assert line.sample(RELEASE) is None
+    board.write(said(number, CandidateState.LOADING), clock.mono_ns())
+    answer = line.answer()
+    assert answer is not None
+    assert answer.candidate == CandidateState.LOADING
+
+
+def test_a_control_that_is_gone_says_nothing(tmp_path: Path) -> None:
+    clock, board = FakeClock(), BoardWriter(tmp_path / POLICY_BOARD, POLICY)
+    line = ControlLine(tmp_path, clock)
+    assert line.policy() is None
+    clock.advance(1)
+    board.write(said(9), clock.mono_ns())
+    assert line.policy() is not None
+    clock.advance(4)
+    assert line.policy() is None
+
+
+def test_order_numbers_go_on_after_a_restart_of_either_side(tmp_path: Path) -> None:
+    clock, board = FakeClock(), BoardWriter(tmp_path / POLICY_BOARD, POLICY)
+    line = ControlLine(tmp_path, clock)
+    for _ in range(3):
+        line.order(SwapOrder.DROP, None, "")
+    line.close()
+    assert ControlLine(tmp_path, clock).order(SwapOrder.GO, RELEASE, "a") == 4
+    board.write(said(70), clock.mono_ns())
+    assert ControlLine(tmp_path, clock).order(SwapOrder.GO, RELEASE, "a") == 71
+    with BoardReader(tmp_path / SWAP_BOARD, SWAP) as reader:
+        stamped = reader.read()
+    assert stamped is not None
+    assert (stamped.record.order, stamped.record.slot.rstrip(b"\0")) == (SwapOrder.GO, b"a")
