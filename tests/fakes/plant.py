@@ -168,4 +168,3 @@ class PlantThread(threading.Thread):
         """End the thread."""
         self._stopped.set()
         self.join()
-

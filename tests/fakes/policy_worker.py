@@ -32,7 +32,7 @@ LIMITS = ReleaseLimits(
 
 
 class Behaviour(msgspec.Struct, frozen=True):
-    """How a simulated release behaves; `exits_after` decisions the process ends without a word, 0 for never."""
+    """How a simulated release behaves; `failure` as in `SimulatedSettings`, from the decision `fail_after` on."""
 
     acceleration_mps2: float = 0.5
     curvature_per_m: float = 0.0
