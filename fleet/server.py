@@ -36,7 +36,7 @@ from fleet.upkeep import Upkeep, UpkeepParts
 from models.errors import ConfigurationError
 
 TOKEN_NAME = "operator.token"  # noqa: S105 - the name of the file
-JOIN_S = 2.0
+JOIN_NS = 1_500_000_000
 
 
 class FleetServer:
@@ -52,6 +52,7 @@ class FleetServer:
         self.config = config
         fleet, repo, clock = config.server.fleet, Path(config.server.repo), SystemClock()
         prepare_state(config.state)
+        self._clock = clock
         self._engine = connect(config.store_url)
         telemetry, inventory = SqlTelemetryStore(self._engine), SqlInventoryStore(self._engine)
         self._link = MqttLink(fleet, BrokerAddress(config.mqtt.host, config.mqtt.port), self._receive)
@@ -82,8 +83,9 @@ class FleetServer:
         self._link.stop()
         for part in (self._depot, self._ingest, self._upkeep):
             part.close()
+        deadline_ns = self._clock.mono_ns() + JOIN_NS
         for thread in self._threads:
-            thread.join(JOIN_S)
+            thread.join(max(0.0, (deadline_ns - self._clock.mono_ns()) / 1e9))
         self._engine.dispose()
 
     def app(self) -> FastAPI:

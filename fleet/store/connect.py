@@ -7,10 +7,10 @@ acknowledgement has to survive a power cut. In WAL mode NORMAL may lose the last
 transaction, and ingest puts everything that waits into one transaction.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,16 +19,7 @@ from fleet.errors import StoreError
 from fleet.store.tables import metadata
 
 BUSY_TIMEOUT_S = 5
-
-
-class _Cursor(Protocol):
-    def execute(self, statement: str) -> object: ...
-
-    def close(self) -> None: ...
-
-
-class _DriverConnection(Protocol):
-    def cursor(self) -> _Cursor: ...
+_WRITES = "writes"
 
 
 def sqlite_url(path: Path) -> str:
@@ -42,6 +33,7 @@ def connect(url: str) -> Engine:
         if url.startswith("sqlite"):
             engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
             event.listen(engine, "connect", _set_up_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
         else:
             engine = create_engine(url, pool_pre_ping=True)
         metadata.create_all(engine)
@@ -52,7 +44,14 @@ def connect(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction that commits at the end. Raises `StoreError` for everything that the database refuses."""
+    """A writing transaction that commits at the end. Raises `StoreError` for everything that the database refuses."""
+    with reading(engine.execution_options(**{_WRITES: True})) as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A reading transaction, which waits for no writer. Raises `StoreError` as above."""
     try:
         with engine.begin() as connection:
             yield connection
@@ -60,11 +59,17 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise StoreError(_first_line(error)) from error
 
 
-def _set_up_sqlite(connection: _DriverConnection, _: object) -> None:
-    cursor = connection.cursor()
+def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    # Python's driver would begin transactions by itself, and only before the first change.
+    connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "journal_size_limit=67108864"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Writers take the lock first: what they look up cannot change before they write, and they wait in turn."""
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _first_line(error: Exception) -> str:

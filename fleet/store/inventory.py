@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Row, func, insert, select, update
 
 from fleet.records import Assignment, AssignmentState, KnownRelease, Presence, StoredDevice
 from fleet.store import tables
-from fleet.store.connect import transaction
+from fleet.store.connect import reading, transaction
 from models.digest import Digest
 from models.wire.messages import DeviceState
 
@@ -36,7 +36,7 @@ class SqlInventoryStore:
 
     def devices(self) -> tuple[StoredDevice, ...]:
         """All devices by name."""
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(select(tables.devices).order_by(tables.devices.c.device))
             return tuple(_device_from_row(row) for row in rows)
 
@@ -55,7 +55,7 @@ class SqlInventoryStore:
         """Releases whose ancestry holds `ancestor`."""
         table = tables.release_ancestors
         wanted = select(table.c.release_digest).where(table.c.ancestor == ancestor)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(wanted.order_by(table.c.release_digest)).scalars()
             return tuple(Digest(digest) for digest in rows)
 
@@ -84,7 +84,7 @@ class SqlInventoryStore:
     def assignments(self, limit: int) -> tuple[Assignment, ...]:
         """The latest orders, newest first."""
         table = tables.assignments
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(select(table).order_by(table.c.number.desc()).limit(limit))
             return tuple(_assignment_from_row(row) for row in rows)
 
@@ -92,7 +92,7 @@ class SqlInventoryStore:
         """The latest signed order of a device."""
         table = tables.assignments
         wanted = select(table).where(table.c.device == device, table.c.state == AssignmentState.SIGNED.value)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             row = connection.execute(wanted.order_by(table.c.number.desc()).limit(1)).first()
         return _assignment_from_row(row) if row is not None else None
 
@@ -101,7 +101,7 @@ class SqlInventoryStore:
         table = tables.assignments
         signed = table.c.state == AssignmentState.SIGNED.value
         latest = select(func.max(table.c.number)).where(signed).group_by(table.c.device)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(
                 select(table).where(table.c.number.in_(latest)).order_by(table.c.device)
             )

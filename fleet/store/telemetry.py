@@ -13,7 +13,7 @@ from sqlalchemy.sql import Select
 
 from fleet.records import Drive, Parcel, Receipt, Rejection, StoredDecision, StoredEvent
 from fleet.store import tables
-from fleet.store.connect import transaction
+from fleet.store.connect import reading, transaction
 from models.digest import Digest
 from models.errors import UnknownObjectError
 from models.wire.messages import DecisionRecord
@@ -45,7 +45,7 @@ class SqlTelemetryStore:
         wanted = select(table).where(
             table.c.device == device, table.c.boot == boot, table.c.sequence == sequence
         )
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             row = connection.execute(wanted).first()
         if row is None:
             raise UnknownObjectError(f"no decision {device}:{boot}:{sequence}")
@@ -60,7 +60,7 @@ class SqlTelemetryStore:
         if release_digest:
             wanted = wanted.where(table.c.release_digest == release_digest)
         wanted = wanted.order_by(table.c.observed_utc_ns.desc(), table.c.sequence.desc()).limit(limit)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return tuple(_decision_from_row(row) for row in connection.execute(wanted))
 
     def drives(self, release_digests: Sequence[Digest]) -> tuple[Drive, ...]:
@@ -68,7 +68,7 @@ class SqlTelemetryStore:
         table = tables.drives
         wanted = select(table).where(table.c.release_digest.in_(release_digests))
         wanted = wanted.order_by(table.c.device, table.c.first_utc_ns)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return tuple(Drive(*row) for row in connection.execute(wanted))
 
     def events(self, device: str, limit: int) -> tuple[StoredEvent, ...]:
@@ -77,7 +77,7 @@ class SqlTelemetryStore:
         wanted: Select[tuple[object, ...]] = select(table).order_by(table.c.number.desc()).limit(limit)
         if device:
             wanted = wanted.where(table.c.device == device)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return tuple(_event_from_row(row) for row in connection.execute(wanted))
 
     def rejections(self) -> tuple[Rejection, ...]:
@@ -85,7 +85,7 @@ class SqlTelemetryStore:
         table = tables.rejected
         columns = [column for column in table.c if column.name != "number"]
         wanted = select(*columns).order_by(table.c.number.desc()).limit(KEPT_REJECTIONS)
-        with transaction(self._engine) as connection:
+        with reading(self._engine) as connection:
             return tuple(Rejection(*row) for row in connection.execute(wanted))
 
 

@@ -16,13 +16,13 @@ import msgspec
 import pytest
 from tuf.api.metadata import Metadata, Targets  # type: ignore[attr-defined]
 
+from fleet.adapters.api_client import ApiClient
 from fleet.demo.processes import Processes, await_port, free_port, mosquitto, program
 from models.digest import Digest, digest_of
 from models.release.manifest import bytes_from_manifest
 from models.trust.image import ImageRepository
 from models.trust.keyset import init_development_keys
 from models.wire.messages import (
-    DecisionRecord,
     MetadataRequest,
     RangeRequest,
     Refusal,
@@ -119,8 +119,10 @@ def test_telemetry_is_acknowledged_found_by_id_and_survives_a_killed_server(site
     site.processes.kill("server")
     site.start_server()
     site.await_health(broker_connected=True)
-    found = site.get(f"decisions/thor-1:{BOOT}:7").json()
-    assert DecisionRecord(**found["record"] | {"plan": decision(7).plan}) == decision(7)
+    with ApiClient(site.url) as client:
+        assert client.decision(f"thor-1:{BOOT}:7").record == decision(7)
+        assert client.descent(digest_of(b"checkpoint")).releases[0].digest == site.digest
+        assert digest_of(client.release_file(site.digest, "release.json", 1 << 20)) == site.digest
     assert len(site.get("decisions?device=thor-1").json()) == 10
     thor.deliver(batch(0))
     assert len(site.get("decisions?device=thor-1").json()) == 10
