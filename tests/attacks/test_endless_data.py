@@ -100,6 +100,15 @@ def test_a_release_json_that_both_repositories_sign_as_a_terabyte_is_never_asked
     assert not [name for name in source.asked if "releases" in name]
 
 
+def test_a_timestamp_that_is_well_signed_and_padded_above_its_limit_is_refused(site: Site) -> None:
+    padding = b" " * METADATA_LIMITS.timestamp_max_length
+    padded = TamperingSource(
+        site.source("thor-1"), {(Repository.DIRECTOR, "timestamp.json"): lambda data: data + padding}
+    )
+    with pytest.raises(MetadataError, match="more than"):
+        site.device().admit(padded)
+
+
 def test_an_endless_chain_of_roots_ends(site: Site) -> None:
     class Endless(TamperingSource):
         def metadata(self, repository: Repository, name: str, max_bytes: int) -> bytes:

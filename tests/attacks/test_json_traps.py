@@ -12,7 +12,7 @@ from models.digest import digest_of
 from models.errors import MalformedError, ModelSignatureError
 from models.release.manifest import MANIFEST_NAME, SIGNATURE_NAME, bytes_from_manifest, manifest_from_bytes
 from models.trust.keyset import policy_of
-from models.trust.oms import check_bundle
+from models.trust.oms import bundle_bytes, check_bundle
 from models.trust.policy import bytes_from_policy, policy_from_bytes
 from models.trust.strict_json import decode_strict
 from tests.fakes.repositories import Site
@@ -186,3 +186,25 @@ def test_base64_with_stray_bytes_is_refused_in_a_model_signature(shared_site: Si
                 {"x": digest_of(b"")},
                 policy_of(shared_site.keys).publishers,
             )
+
+
+def test_the_same_signature_in_other_base64_is_refused(shared_site: Site) -> None:
+    publishers = policy_of(shared_site.keys).publishers
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    for size in range(
+        3
+    ):  # one of the three paddings leaves bits that decoders ignore, whatever the signature's length
+        digests = {"x" * (size + 1): digest_of(b"")}
+        bundle = json.loads(bundle_bytes("m", digests, shared_site.keys.private_key("publisher")))
+        text = bundle["dsseEnvelope"]["payload"]
+        if not text.endswith("="):
+            continue
+        end = len(text.rstrip("="))
+        other = text[: end - 1] + digits[digits.index(text[end - 1]) + 1] + text[end:]
+        assert base64.b64decode(other) == base64.b64decode(text)
+        assert check_bundle(json.dumps(bundle).encode(), digests, publishers)
+        bundle["dsseEnvelope"]["payload"] = other
+        with pytest.raises(ModelSignatureError, match="base64"):
+            check_bundle(json.dumps(bundle).encode(), digests, publishers)
+        return
+    pytest.fail("no padding was tried")

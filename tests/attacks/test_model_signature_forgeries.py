@@ -137,6 +137,17 @@ def test_a_statement_that_is_signed_but_not_ours_is_refused(
     _refused(_signed(statement, key, bundle_bytes("m", DIGESTS, key)), publishers)
 
 
+def test_resources_in_another_order_are_refused_though_the_subject_agrees(
+    key: EllipticCurvePrivateKey, publishers: tuple[TrustedKey, ...]
+) -> None:
+    statement = _statement()
+    resources = statement["predicate"]["resources"]
+    resources.reverse()
+    root = digest_of(b"".join(bytes.fromhex(resource["digest"]) for resource in resources))
+    statement["subject"][0]["digest"]["sha256"] = root.removeprefix("sha256:")
+    assert "sorted" in _refused(_signed(statement, key, bundle_bytes("m", DIGESTS, key)), publishers)
+
+
 def test_ignored_paths_hide_nothing(key: EllipticCurvePrivateKey, publishers: tuple[TrustedKey, ...]) -> None:
     statement = _statement()
     statement["predicate"]["serialization"]["ignore_paths"] = ["a.onnx", ".git", "b"]
