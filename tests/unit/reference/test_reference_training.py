@@ -42,7 +42,7 @@ def test_a_killed_run_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
 
     first = train(tmp_path, 1, portion(0.02))
     (tmp_path / "resume.safetensors.part").write_bytes(b"half a state")
-    second = train(tmp_path, 1, portion(0.05))
+    second = train(tmp_path, 1, portion(first.wall_seconds / 60 + 0.02))
     assert second.steps > first.steps > 0
     assert second.samples > first.samples
     assert (tmp_path / "model.safetensors").exists()
