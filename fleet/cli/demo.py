@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from fleet.demo.journey import Journey, Settings
-from fleet.demo.processes import Processes
+from fleet.demo.processes import BrokerKind, Processes
 from fleet.demo.story import Story, commands_for
 from models.errors import RoskvaError, UsageError
 
@@ -26,6 +26,7 @@ def demo(
         bool, typer.Option("--keep", help="Leave it running and print the console's address.")
     ] = False,
     devices: Annotated[int, typer.Option(min=1, max=8, help="How many emulated Thors.")] = 3,
+    broker: Annotated[BrokerKind, typer.Option(help="Which broker to run.")] = BrokerKind.AUTO,
 ) -> None:
     """From a checkpoint to an action on three emulated Thors, and back, with every step checked.
 
@@ -37,7 +38,9 @@ def demo(
     held = False
     try:
         with Processes(place / "logs") as processes:
-            journey = Journey(place, processes, Settings(devices=devices), commands_for(place, console))
+            journey = Journey(
+                place, processes, Settings(devices=devices, broker=broker), commands_for(place, console)
+            )
             held = Story(console, journey).tell()
             if keep:
                 _wait_for_interrupt(console, journey)

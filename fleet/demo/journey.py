@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleet.demo.commands import Commands
 from fleet.demo.devices import Device, DeviceSettings
-from fleet.demo.processes import Processes, await_port, free_port, pause, program, start_broker
+from fleet.demo.processes import BrokerKind, Processes, await_port, free_port, pause, program, start_broker
 from fleet.demo.server import DeviceStatus, Server
 from fleet.demo.site import BuiltRelease, Site
 from models.digest import Digest
@@ -41,6 +41,7 @@ class Settings:
     decision_hz: float = 5.0
     max_bytes_per_s: int = 0
     window: int = 16
+    broker: BrokerKind = BrokerKind.AUTO
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class Journey:
     def start_server(self) -> None:
         """Start the broker and the fleet server; returns once the API answers."""
         self.broker_port = free_port()
-        self.broker = start_broker(self.processes, self.folder / "broker", self.broker_port)
+        self.restart_broker()
         http_port = free_port()
         state = self.folder / "server"
         self.processes.start("server", self._serve(state, http_port))
@@ -99,8 +100,9 @@ class Journey:
         )
 
     def restart_broker(self) -> None:
-        """Start the broker again on the port that everyone knows."""
-        self.broker = start_broker(self.processes, self.folder / "broker", self.broker_port)
+        """Start the broker on the port that everyone knows."""
+        folder, kind = self.folder / "broker", self.settings.broker
+        self.broker = start_broker(self.processes, folder, self.broker_port, kind)
 
     def await_release(self, digest: Digest, timeout_s: float = 20.0) -> None:
         """Return once the server has found the published release."""

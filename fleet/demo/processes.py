@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -157,9 +158,21 @@ def mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
-def start_broker(processes: Processes, state: Path, port: int) -> str:
-    """Start Mosquitto where it is installed, else the embedded broker; returns which."""
-    if (path := mosquitto()) is None:
+class BrokerKind(StrEnum):
+    """Which broker to run."""
+
+    AUTO = "auto"
+    """Mosquitto where it is installed, else the embedded one."""
+    MOSQUITTO = "mosquitto"
+    EMBEDDED = "embedded"
+
+
+def start_broker(processes: Processes, state: Path, port: int, kind: BrokerKind) -> str:
+    """Start a broker on `port`; returns its name. Raises `NotNowError` where Mosquitto is asked for and absent."""
+    path = None if kind is BrokerKind.EMBEDDED else mosquitto()
+    if path is None and kind is BrokerKind.MOSQUITTO:
+        raise NotNowError("Mosquitto is not installed: on Debian and Ubuntu, apt-get install mosquitto")
+    if path is None:
         processes.start("broker", [program("roskva-fleet"), "broker", "--port", str(port)])
         await_port(port, processes)
         return "embedded (amqtt)"
