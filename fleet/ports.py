@@ -113,6 +113,9 @@ class Content(Protocol):
     def content(self, digest: Digest, offset_bytes: int, length_bytes: int) -> bytes:
         """A range of published content. Raises `MalformedMessageError` where it leaves the content."""
 
+    def whole_content(self, digest: Digest) -> bytes:
+        """Published content of at most 1 MiB, all of it."""
+
 
 class DirectorSigner(Protocol):
     """Signs the Director's metadata."""

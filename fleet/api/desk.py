@@ -5,13 +5,12 @@ Owns: the joins of registry, catalogue and store that REST and console both show
 
 from dataclasses import dataclass
 
-from fleet.adapters.repository import RepositoryFiles
 from fleet.api import views
 from fleet.catalogue import Catalogue
 from fleet.depot import check_metadata_name, check_path
 from fleet.director import Director
 from fleet.lineage import uses
-from fleet.ports import InventoryStore, TelemetryStore
+from fleet.ports import Content, InventoryStore, TelemetryStore
 from fleet.records import Assignment, KnownRelease, Presence, StoredDecision
 from fleet.registry import DeviceSight, Registry
 from models.digest import Digest, digest_from_text
@@ -30,7 +29,7 @@ class Desk:
     telemetry: TelemetryStore
     inventory: InventoryStore
     director: Director
-    files: RepositoryFiles
+    content: Content
 
     def devices(self) -> tuple[views.DeviceView, ...]:
         """All devices by name."""
@@ -56,20 +55,20 @@ class Desk:
         release = self.catalogue.release(digest)
         if path == MANIFEST_NAME:
             folder, _, name = release.target_path.rpartition("/")
-            return self.files.target(f"{folder}/{digest.removeprefix('sha256:')}.{name}")
+            return self.content.target(f"{folder}/{digest.removeprefix('sha256:')}.{name}")
         if path == SIGNATURE_NAME:
-            return self.files.whole_content(Digest(release.signature_digest))
+            return self.content.whole_content(Digest(release.signature_digest))
         if path == CLAIMS_NAME:
-            return self.files.whole_content(Digest(release.manifest.file_of("claims").digest))
+            return self.content.whole_content(Digest(release.manifest.file_of("claims").digest))
         raise UnknownObjectError(f"only {MANIFEST_NAME}, {SIGNATURE_NAME} and {CLAIMS_NAME} are served here")
 
     def image_metadata(self, name: str) -> bytes:
         """A metadata file of the Image repository."""
-        return self.files.image_metadata(check_metadata_name(name))
+        return self.content.image_metadata(check_metadata_name(name))
 
     def image_target(self, path: str) -> bytes:
         """A target of the Image repository."""
-        return self.files.target(check_path(path))
+        return self.content.target(check_path(path))
 
     def assign(self, wanted: views.AssignmentRequest) -> views.AssignmentView:
         """Order that a device runs a release."""
