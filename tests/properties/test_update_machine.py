@@ -35,7 +35,7 @@ class Device:
         return meaningful[number // 8 % len(meaningful)]
 
     def take(self, event: On) -> None:
-        if event is On.FETCHED and self.phase is At.FETCHING:
+        if event is On.ADMITTED and self.phase is At.ADMITTING:
             self.names += 1
             self.free = f"new{self.names}"
         if event is On.VERIFIED and self.phase is At.VERIFYING:
