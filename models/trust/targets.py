@@ -84,8 +84,8 @@ def is_release_path(path: str) -> bool:
 
 def prefixed(path: str, digest_hex: str) -> str:
     """The path under which a target's bytes are served (TUF's consistent snapshots)."""
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/{digest_hex}.{name}"
+    folder, separator, name = path.rpartition("/")
+    return f"{folder}{separator}{digest_hex}.{name}"
 
 
 def sha256_of(target: TargetFile) -> Digest:

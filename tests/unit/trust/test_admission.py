@@ -13,6 +13,7 @@ from models.release.verify import verify
 from models.trust.admit import read_release
 from models.trust.keyset import policy_of
 from models.trust.source import FolderSource
+from models.trust.targets import prefixed
 from tests.fakes.repositories import NOW, Site
 
 
@@ -123,3 +124,8 @@ def test_anyone_can_read_what_the_image_repository_vouches_for(site: Site, tmp_p
 def test_a_folder_source_answers_for_nothing_outside_its_targets(site: Site, path: str) -> None:
     with pytest.raises(UnknownObjectError):
         FolderSource(site.repo).target(path, 1 << 20)
+
+
+def test_a_target_without_a_folder_is_served_without_one() -> None:
+    assert prefixed("release.json", "ab") == "ab.release.json"
+    assert prefixed("releases/drive/1/release.json", "ab") == "releases/drive/1/ab.release.json"
