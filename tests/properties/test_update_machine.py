@@ -28,11 +28,16 @@ class Device:
     reported: bool = False
 
     def pick(self, number: int) -> On:
-        """The event that `number` stands for here: now and then any, mostly one that means something."""
-        if number % 8 == 0:
-            return EVENTS[number // 8 % len(EVENTS)]
+        """The event that `number` stands for here: any, one that means something, or mostly the next good one."""
+        kind, choice = number % 10, number // 10
         meaningful = [event for event in EVENTS if event in events_of(self.phase) - {On.RESTARTED}]
-        return meaningful[number // 8 % len(meaningful)]
+        if kind == 0:
+            return EVENTS[choice % len(EVENTS)]
+        return (
+            FORWARD[self.phase]
+            if kind > 3 and self.phase in FORWARD
+            else meaningful[choice % len(meaningful)]
+        )
 
     def take(self, event: On) -> None:
         if event is On.ADMITTED and self.phase is At.ADMITTING:
@@ -100,6 +105,14 @@ setattr(Device, "return", Device.drop)
 INTERNAL = {On.TRIAL_FOUND, On.FLIPPED}
 """These come only from the device's own pointer; all others can come at any time."""
 EVENTS = sorted(set(On) - INTERNAL, key=lambda event: event.name)
+
+FORWARD = {
+    At.ADMITTING: On.ADMITTED,
+    At.FETCHING: On.FETCHED,
+    At.VERIFYING: On.VERIFIED,
+    At.WARMING: On.READY,
+    At.SWITCHING: On.DRIVING,
+}
 
 sequences = st.lists(st.integers(0, 10_000), max_size=60)
 """Which event comes: mostly one that has a row in the phase, so that deep phases are reached."""
