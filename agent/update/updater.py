@@ -15,7 +15,9 @@ from agent.update.steps import Steps, StoppedError, UpdateWorld
 from models.wire.messages import ReleaseOffer, UpdatePhase, UpdateStatus
 
 _RETRY_S = 2.0
-_IDLE_S = 0.5
+_IDLE_S = 0.25
+_OFFERS_NS = 1_000_000_000
+"""Offers come from anybody on the broker: they bring the question forward once a second at most."""
 
 
 class Updater:
@@ -61,13 +63,16 @@ class Updater:
 
     def _wait_until_due(self) -> None:
         """Until there is a connection and either an offer or the time to ask by ourselves."""
-        due_ns = self._world.clock.mono_ns() + int(self._pause_s() * 1e9)
+        since_ns = self._world.clock.mono_ns()
+        due_ns = since_ns + int(self._pause_s() * 1e9)
         while not self._world.stopping.is_set():
-            asked = self._offered.is_set() or self._world.clock.mono_ns() >= due_ns
+            now_ns = self._world.clock.mono_ns()
+            asked = now_ns >= due_ns or (self._offered.is_set() and now_ns >= since_ns + _OFFERS_NS)
             if asked and self._connected():
                 self._offered.clear()
                 return
-            self._offered.wait(_IDLE_S) if not asked else self._world.stopping.wait(_IDLE_S)
+            waited = self._world.stopping if asked or self._offered.is_set() else self._offered
+            waited.wait(_IDLE_S)
         raise StoppedError
 
     def _pause_s(self) -> float:

@@ -283,6 +283,17 @@ def test_hostile_messages_are_reported_and_nothing_stops(rig: Rig) -> None:
         wait_until(lambda: len(rig.server.states) > states, what="still alive")
 
 
+def test_a_flood_of_offers_makes_the_device_ask_once_a_second_at_most(rig: Rig) -> None:
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        wait_until(lambda: bool(rig.server.states), what="first state")
+        states, asked = len(rig.server.states), rig.server.depot.timestamps
+        for _ in range(500):
+            rig.server.offer()
+        wait_until(lambda: len(rig.server.states) >= states + 4, what="four seconds")
+        assert rig.server.depot.timestamps - asked <= 6
+
+
 def test_a_lying_depot_is_found_out_and_named(rig: Rig) -> None:
     release = rig.site.publish()
     rig.site.assign(DEVICE, release.digest)

@@ -110,6 +110,8 @@ class DepotResponder:
     publish: Callable[[str, bytes], None]
     mangle: Callable[[RangeRequest, bytes], bytes | Refusal | None] = lambda _ask, data: data
     ranges: list[RangeRequest] = field(default_factory=list)
+    timestamps: int = 0
+    """How often the Director's timestamp was asked for: once an admission."""
 
     @property
     def bytes_served(self) -> int:
@@ -134,6 +136,7 @@ class DepotResponder:
     ) -> bytes | Refusal | None:
         try:
             if isinstance(ask, MetadataRequest):
+                self.timestamps += (ask.repository, ask.name) == (Repository.DIRECTOR, "timestamp.json")
                 return self.store.metadata(ask.repository, ask.name, device)
             if isinstance(ask, TargetRequest):
                 return self.store.target(ask.path)
