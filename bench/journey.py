@@ -5,6 +5,7 @@ Owns: the workload and the figures. Must not know: how the steps are done (`flee
 Figures: `seconds_offer_to_live` is the slowest device's, from the order at the API to decisions of the new release
 that drive; `ticks`, `ticks_missed` are over all devices in the 60 s; `decisions` counts what the workers numbered,
 `decisions_traced` those of them that the server has and whose release verifies, claim by claim, down to the rack.
+The peer in the same run is `bare_loop_*`: a loop at the same rate, class and priority that does no work, on each core.
 """
 
 import argparse
@@ -52,14 +53,15 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
     first = journey.site.release("int8", "1.0.0", 1)
     second = journey.site.release("nvfp4", "1.1.0", 2)
     journey.start_server()
+    journey.start_witnesses()
     journey.start_devices()
     journey.assign(first)
     journey.await_driving(first.digest, _unwatched, _READY_S)
-    before, started_s = _loops(journey), time.monotonic()
+    before, bare_before, started_s = _loops(journey), journey.testimony(), time.monotonic()
     journey.drive(_BEFORE_S, _unwatched)
     to_live_s = _change(journey, second)
     journey.drive(max(0.0, seconds - (time.monotonic() - started_s)), _unwatched)
-    after, drove_s = _loops(journey), time.monotonic() - started_s
+    after, bare, drove_s = _loops(journey), journey.testimony(), time.monotonic() - started_s
     journey.drive(_FLUSH_S, _unwatched)
     return {
         "seconds_offer_to_live": round(to_live_s, 2),
@@ -67,6 +69,9 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
         "devices": len(journey.devices),
         "ticks": sum(after[d].ticks - before[d].ticks for d in after),
         "ticks_missed": sum(after[d].ticks_missed - before[d].ticks_missed for d in after),
+        "bare_loop_ticks": bare.ticks - bare_before.ticks,
+        "bare_loop_missed": bare.missed - bare_before.missed,
+        "bare_loop_late_max_us": bare.late_max_us,
         "lateness_p99_us": round(max(loop.lateness_p99_ns for loop in after.values()) / 1e3, 1),
         "lateness_max_us": round(max(loop.lateness_max_ns for loop in after.values()) / 1e3, 1),
         "realtime": sorted({loop.realtime for loop in after.values()}),

@@ -3,6 +3,8 @@
 Owns: the order of the steps, and what must hold after each. Must not know: terminals.
 """
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from fleet.demo.devices import Device, DeviceSettings
 from fleet.demo.processes import BrokerKind, Processes, await_port, free_port, pause, program, start_broker
 from fleet.demo.server import DeviceStatus, Server
 from fleet.demo.site import BuiltRelease, Site
+from fleet.demo.witness import Testimony, testimony
 from models.digest import Digest
 from models.errors import NotNowError
 from models.wire.messages import ConnectionKind, UpdatePhase
@@ -57,6 +60,7 @@ class Journey:
     devices: list[Device] = field(default_factory=list)
     broker: str = ""
     broker_port: int = 0
+    _witnesses: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.site = Site(self.folder, self.commands)
@@ -77,6 +81,19 @@ class Journey:
             *("--keys", str(self.site.keys), "--fleet", FLEET),
             *("--mqtt-port", str(self.broker_port), "--http-port", str(http_port)),
         ]
+
+    def start_witnesses(self) -> None:
+        """Start a bare loop on every core, at the followers' rate and class."""
+        folder = self.processes.volatile_folder()
+        for core in sorted(os.sched_getaffinity(0)):
+            file = folder / f"core-{core}.json"
+            argv = [sys.executable, "-P", "-m", "fleet.demo.witness", str(file), str(core)]
+            self.processes.start(f"witness-{core}", argv)
+            self._witnesses.append(file)
+
+    def testimony(self) -> Testimony:
+        """What the bare loops saw since their start."""
+        return testimony(self._witnesses)
 
     def start_devices(self) -> None:
         """Make and start the devices; returns once the server hears all of them."""

@@ -1,0 +1,67 @@
+"""A witness of the machine: a bare loop at the follower's rate and class, on every core, that does no work.
+
+Owns: how often a loop that could not be simpler was late by a period, so that what the machine does to everyone is
+told apart from what the software does to itself. Must not know: devices.
+
+`python -P -m fleet.demo.witness FILE` writes {"ticks", "missed", "late_max_us"} to FILE once a second until SIGTERM.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+PERIOD_NS = 10_000_000
+PRIORITY = 50
+_REPORT_TICKS = 100
+_S = 1_000_000_000
+
+
+class Testimony(msgspec.Struct, frozen=True):
+    """What one witness saw since its start: `missed` counts whole periods, as the follower counts them."""
+
+    ticks: int
+    missed: int
+    late_max_us: float
+
+
+def testimony(files: list[Path]) -> Testimony:
+    """All witnesses together: the ticks and misses of all, the worst lateness of any."""
+    seen = [msgspec.json.decode(file.read_bytes(), type=Testimony) for file in files if file.exists()]
+    worst = max((one.late_max_us for one in seen), default=0.0)
+    return Testimony(sum(one.ticks for one in seen), sum(one.missed for one in seen), worst)
+
+
+def main(file: Path, core: int) -> None:
+    """Watch `core` until SIGTERM."""
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    os.sched_setaffinity(0, {core})
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except PermissionError:
+        pass  # then it is as real-time as the followers are here
+    ticks, missed, late_max_ns = 0, 0, 0
+    due_ns = time.monotonic_ns() + PERIOD_NS
+    while not stopping:
+        time.sleep(max(0, due_ns - time.monotonic_ns()) / _S)
+        late_ns = time.monotonic_ns() - due_ns
+        skipped = late_ns // PERIOD_NS
+        ticks, missed, late_max_ns = ticks + 1, missed + skipped, max(late_max_ns, late_ns)
+        due_ns += (skipped + 1) * PERIOD_NS
+        if ticks % _REPORT_TICKS == 0:
+            _write(file, Testimony(ticks, missed, round(late_max_ns / 1e3, 1)))
+
+
+def _write(file: Path, seen: Testimony) -> None:
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps(msgspec.to_builtins(seen)))
+    fresh.replace(file)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
