@@ -6,7 +6,7 @@ Times that leave a device are UTC nanoseconds (`utc_ns`); monotonic times never 
 """
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ MAX_CONTROL_BYTES = 64 << 10
 MAX_TELEMETRY_BYTES = 1 << 20
 MAX_RANGE_BYTES = 1 << 20
 """The most content that one request may ask for."""
+
+Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""A whole number that every reader and every store can keep: 64 bits, signed."""
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,8 +61,8 @@ class UpdateStatus(Message, frozen=True):
 
     phase: UpdatePhase
     release_digest: str = ""
-    bytes_done: int = 0
-    bytes_total: int = 0
+    bytes_done: Whole = 0
+    bytes_total: Whole = 0
     reason: str = ""
     detail: str = ""
 
@@ -68,14 +71,14 @@ class LoopFigures(Message, frozen=True):
     """The control loop since its start. Lateness: wake-up after the absolute deadline."""
 
     state: str
-    ticks: int
-    ticks_missed: int
-    lateness_p50_ns: int
-    lateness_p99_ns: int
-    lateness_max_ns: int
-    gate_interventions: int
+    ticks: Whole
+    ticks_missed: Whole
+    lateness_p50_ns: Whole
+    lateness_p99_ns: Whole
+    lateness_max_ns: Whole
+    gate_interventions: Whole
     speed_mps: float
-    plan_age_ns: int
+    plan_age_ns: Whole
     realtime: str
     """What was achieved: for example `fifo:50 mlock core:1`, or `none`."""
 
@@ -86,7 +89,7 @@ class PowerFigures(Message, frozen=True):
     envelope_w: float
     module_w: float
     hottest_c: float
-    gpu_max_freq_hz: int
+    gpu_max_freq_hz: Whole
     decision_rate_hz: float
     energy_j: float
     """Since the power process started."""
@@ -100,17 +103,17 @@ class PolicyFigures(Message, frozen=True):
     release_digest: str
     version: str
     precision: str
-    decisions: int
-    decisions_dropped: int
-    latency_p50_ns: int
-    latency_p99_ns: int
+    decisions: Whole
+    decisions_dropped: Whole
+    latency_p50_ns: Whole
+    latency_p99_ns: Whole
     reasoning: str
 
 
 class DeviceState(Message, frozen=True):
     """What the device is and does now; on `state`, once a second, retained."""
 
-    utc_ns: int
+    utc_ns: Whole
     boot: str
     hardware: str
     live_digest: str
@@ -130,30 +133,30 @@ class DecisionRecord(Message, frozen=True):
     `energy_j` is module power integrated over the period that this decision drove.
     """
 
-    sequence: int
+    sequence: Whole
     release_digest: str
-    observed_utc_ns: int
-    latency_ns: int
-    visual_ns: int
-    reason_ns: int
-    action_ns: int
-    tokens: int
+    observed_utc_ns: Whole
+    latency_ns: Whole
+    visual_ns: Whole
+    reason_ns: Whole
+    action_ns: Whole
+    tokens: Whole
     reasoning: str
     plan: tuple[tuple[float, float], ...]
-    flow_steps: int
-    seed: int
-    ticks: int
-    first_tick_utc_ns: int
+    flow_steps: Whole
+    seed: Whole
+    ticks: Whole
+    first_tick_utc_ns: Whole
     applied_acceleration_mps2: float
     applied_curvature_per_m: float
-    interventions: int
+    interventions: Whole
     energy_j: float
 
 
 class EventRecord(Message, frozen=True):
     """Something that happened once: `kind` is stable, `detail` is for people."""
 
-    utc_ns: int
+    utc_ns: Whole
     kind: str
     release_digest: str = ""
     detail: str = ""
@@ -163,13 +166,13 @@ class TelemetryBatch(Message, frozen=True):
     """A piece of the spool; (device, boot, sequence) names it, and the server takes each once."""
 
     boot: str
-    sequence: int
-    utc_ns: int
+    sequence: Whole
+    utc_ns: Whole
     decisions: tuple[DecisionRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
     loop: LoopFigures | None = None
     power: PowerFigures | None = None
-    decisions_lost: int = 0
+    decisions_lost: Whole = 0
     """Decisions that were dropped before the spool had them, since boot."""
 
 
@@ -177,7 +180,7 @@ class BatchAck(Message, frozen=True):
     """The server has this batch in its store."""
 
     boot: str
-    sequence: int
+    sequence: Whole
 
 
 class ReleaseOffer(Message, frozen=True):
@@ -211,8 +214,8 @@ class RangeRequest(Message, frozen=True, tag="range"):
     """`length_bytes` of the content named `digest`, from `offset_bytes` on."""
 
     digest: str
-    offset_bytes: int
-    length_bytes: int
+    offset_bytes: Whole
+    length_bytes: Whole
 
 
 class ContentRequest(Message, frozen=True):

@@ -12,7 +12,7 @@ import pytest
 
 from agent.board.records import SwapOrder, raw_from_digest
 from agent.update.slots import Pointer
-from models.wire.messages import RangeRequest
+from models.wire.messages import RangeRequest, ReleaseOffer, encode
 from tests.fakes.control import FakeControl
 from tests.fakes.manage import DEVICE, ManagedDevice, Server, managed_device, site_now
 from tests.fakes.mosquitto import PROGRAM, Mosquitto, wait_until
@@ -281,6 +281,22 @@ def test_hostile_messages_are_reported_and_nothing_stops(rig: Rig) -> None:
         rig.wait_for_event("malformed-message")
         states = len(rig.server.states)
         wait_until(lambda: len(rig.server.states) > states, what="still alive")
+
+
+def test_an_offer_of_what_the_director_did_not_assign_changes_nothing(rig: Rig) -> None:
+    ordered, other = rig.site.publish("1.0.0", 1), rig.site.publish("2.0.0", 2)
+    rig.site.assign(DEVICE, ordered.digest)
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        rig.wait_for_event("update-passed")
+        asked = rig.server.depot.timestamps
+        rig.server.offer(encode(ReleaseOffer(other.digest, "from nobody")))
+        wait_until(lambda: rig.server.depot.timestamps > asked, what="asked the repositories")
+        states = len(rig.server.states)
+        wait_until(lambda: len(rig.server.states) > states + 2, what="three states")
+    assert rig.pointer().live_digest == ordered.digest
+    assert rig.server.events().count("update-passed") == 1
+    assert not {state.update.release_digest for state in rig.server.states} - {"", ordered.digest}
 
 
 def test_a_flood_of_offers_makes_the_device_ask_once_a_second_at_most(rig: Rig) -> None:

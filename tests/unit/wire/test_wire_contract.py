@@ -94,6 +94,14 @@ def test_a_message_with_an_unknown_a_missing_or_a_mistyped_field_is_refused(data
         decode(data, BatchAck)
 
 
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 63) - 1, 10**400])
+def test_a_number_that_no_store_can_keep_is_refused(number: int) -> None:
+    with pytest.raises(MalformedMessageError):
+        decode(b'{"boot":"b","sequence":%d}' % number, BatchAck)
+    edge = decode(b'{"boot":"b","sequence":%d}' % ((1 << 63) - 1), BatchAck)
+    assert edge.sequence == (1 << 63) - 1
+
+
 def test_a_message_longer_than_its_bound_is_refused_before_it_is_parsed() -> None:
     valid = encode(BatchAck(boot="b", sequence=1))
     padded = valid + b" " * (MAX_CONTROL_BYTES - len(valid))
@@ -172,6 +180,8 @@ def _tag(kind: type[messages.Message]) -> dict[str, Any]:
 
 def _value(kind: Any) -> Any:
     """A JSON value that fits the type `kind`."""
+    if hasattr(kind, "__metadata__"):
+        return _value(kind.__origin__)
     if isinstance(kind, type) and issubclass(kind, messages.Message):
         return msgspec.to_builtins(_example(kind))
     simple = {str: "text", int: 7, float: 1.5, bool: True}
