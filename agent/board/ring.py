@@ -88,21 +88,41 @@ class RingReader(_MappedRing):
             raise BoardError(f"ring {path.name} is not there: {error.strerror}") from error
         stride, slots = _shape_of(descriptor, path.name)
         super().__init__(descriptor, path.name, stride, slots)
+        self._taken = self._words[_TAIL_WORD]
         self.skipped = 0
         """Records that this reader had to pass over, because their bytes do not have their checksum."""
 
-    def drain(self, limit: int) -> Iterator[bytes]:
-        """Take up to `limit` records, oldest first. A record is gone once the next is asked for."""
+    def take(self, limit: int) -> Iterator[tuple[int, bytes]]:
+        """Up to `limit` records after those taken before, oldest first, each with its place.
+
+        They stay queued, and a reader that starts anew takes them again, until their places are released.
+        """
         for _ in range(limit):
-            tail = self._words[_TAIL_WORD]
-            if tail >= self._words[_HEAD_WORD]:
+            if self._taken >= self._words[_HEAD_WORD]:
                 return
-            record = self._whole_record_at(tail)
+            place, record = self._taken, self._whole_record_at(self._taken)
+            self._taken += 1
             if record is None:
                 self.skipped += 1
             else:
-                yield record
-            self._words[_TAIL_WORD] = tail + 1
+                yield place, record
+
+    @property
+    def taken(self) -> int:
+        """The place after the last record taken: releasing it gives back everything."""
+        return self._taken
+
+    def release(self, place: int) -> None:
+        """Give the room of all records before `place` back to the writer; never of one that was not taken."""
+        self._words[_TAIL_WORD] = max(self._words[_TAIL_WORD], min(place, self._taken))
+
+    def drain(self, limit: int) -> Iterator[bytes]:
+        """Up to `limit` records from the first that was not released; each is released once the next is asked for."""
+        self._taken = self._words[_TAIL_WORD]
+        for _, record in self.take(limit):
+            yield record
+            self.release(self._taken)
+        self.release(self._taken)
 
     def _whole_record_at(self, index: int) -> bytes | None:
         """The record, read again a few times: an Arm core may see the head move before the bytes."""

@@ -78,6 +78,10 @@ class Batcher:
         while self._meter[0][0] < mono_ns - _METER_NS:
             self._meter.popleft()
 
+    def is_waiting(self, sequence: int) -> bool:
+        """Whether the decision was not given yet, or its ticks came before it."""
+        return sequence in self._held or sequence in self._executions
+
     def finished(self, now_ns: int, utc_offset_ns: int) -> list[DecisionRecord]:
         """The decisions whose execution is over, completed; `utc_offset_ns` is UTC minus monotonic time."""
         done = [

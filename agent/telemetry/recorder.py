@@ -77,16 +77,16 @@ class Recorder:
                 self.record(now_ns)
             if now_ns >= sync_ns:
                 sync_ns = now_ns + int(_SYNC_S * 1e9)
-                self._world.spool.sync()
+                self.secure()
             self._world.courier.tick()
         self.close()
 
     def record(self, now_ns: int) -> None:
         """Read everything once and put what is complete into the spool."""
         for feed in self._decisions:
-            for decision in feed.drain():
+            for decision in feed.take():
                 self._batcher.decided(decision, now_ns)
-        for tick in self._ticks.drain():
+        for tick in self._ticks.take():
             self._batcher.applied(tick)
         done = self._batcher.finished(now_ns, self._world.clock.utc_ns() - now_ns)
         events = self._world.events.drain(_PER_BATCH)
@@ -96,10 +96,20 @@ class Recorder:
             self._put(done[at : at + _PER_BATCH], events if at == 0 else ())
         self._reported_lost = self.lost
 
-    def close(self) -> None:
-        """Take in what is left, sync, unmap."""
-        self.record(self._world.clock.mono_ns())
+    def secure(self) -> None:
+        """Sync the spool, and only then give back what it was made of: a process killed before reads that again.
+
+        What was spooled and is read again is sent twice; the server takes each decision once.
+        """
         self._world.spool.sync()
+        for feed in self._decisions:
+            feed.release(self._batcher.is_waiting)
+        self._ticks.release(self._batcher.is_waiting)
+
+    def close(self) -> None:
+        """Take in what is complete, sync, unmap; what is not complete yet stays in the rings for the next process."""
+        self.record(self._world.clock.mono_ns())
+        self.secure()
         self._ticks.close()
         self._loop.close()
         self._power.close()

@@ -33,6 +33,7 @@ RATE_BYTES_PER_S = 150_000
 WINDOW = 2
 CHUNK_BYTES = 1 << 16
 PATIENCE_S = 60.0
+PER_EPOCH = 10_000_000
 
 
 @dataclass
@@ -97,6 +98,13 @@ def test_every_decision_that_was_numbered_is_in_the_store_and_was_executed(drive
     releases = {decision.record.release_digest for decision in drive.decisions}
     assert releases == {drive.first.digest, drive.second.digest}
     assert sum(d.record.ticks for d in drive.decisions) > 500
+    for epoch in {d.record.sequence // PER_EPOCH for d in drive.decisions}:
+        numbers = sorted(
+            d.record.sequence % PER_EPOCH for d in drive.decisions if d.record.sequence // PER_EPOCH == epoch
+        )
+        assert numbers == list(range(1, len(numbers) + 1)), (
+            "a decision is missing, although manage was killed"
+        )
 
 
 def test_no_two_plans_of_a_drive_are_the_same_script(drive: Drive) -> None:

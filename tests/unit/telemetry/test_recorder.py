@@ -70,6 +70,48 @@ def test_decisions_of_both_workers_reach_the_spool_with_their_ticks(tmp_path: Pa
     assert (batch.boot, batch.sequence, batch.decisions_lost) == ("boot-1", 0, 0)
 
 
+def test_a_process_that_is_killed_before_the_spool_is_synced_loses_no_decision(tmp_path: Path) -> None:
+    clock = FakeClock()
+    ring = RingWriter(tmp_path / decisions_ring(Worker.A), DECISION_SLOT_BYTES, 16)
+    ticks = RingWriter(tmp_path / APPLIED_RING, APPLIED.packer.size, APPLIED_SLOTS)
+    killed, lost_spool = rig(tmp_path, clock)
+    for sequence in (1, 2):
+        ring.push(decision(sequence))
+        for number in range(3):
+            ticks.push(applied(number, sequence, clock.mono_ns()))
+    killed.record(clock.mono_ns())
+    clock.advance(10)
+    killed.record(clock.mono_ns())
+    assert len(batches(lost_spool)) == 1
+    heir, spool = rig(tmp_path, clock)
+    heir.record(clock.mono_ns())
+    clock.advance(10)
+    heir.record(clock.mono_ns())
+    assert {d.sequence: d.ticks for b in batches(spool) for d in b.decisions} == {1: 3, 2: 3}
+    heir.secure()
+    later, empty = rig(tmp_path, clock)
+    later.record(clock.mono_ns())
+    clock.advance(10)
+    later.record(clock.mono_ns())
+    assert batches(empty) == []
+
+
+def test_a_decision_that_still_drives_when_the_process_ends_is_left_for_the_next(tmp_path: Path) -> None:
+    clock = FakeClock()
+    ring = RingWriter(tmp_path / decisions_ring(Worker.A), DECISION_SLOT_BYTES, 16)
+    ticks = RingWriter(tmp_path / APPLIED_RING, APPLIED.packer.size, APPLIED_SLOTS)
+    first, _ = rig(tmp_path, clock)
+    ring.push(decision(1))
+    ticks.push(applied(1, 1, clock.mono_ns()))
+    first.close()
+    ticks.push(applied(2, 1, clock.mono_ns()))
+    heir, spool = rig(tmp_path, clock)
+    heir.record(clock.mono_ns())
+    clock.advance(10)
+    heir.record(clock.mono_ns())
+    assert [(d.sequence, d.ticks) for b in batches(spool) for d in b.decisions] == [(1, 2)]
+
+
 def test_decisions_that_found_no_room_or_do_not_parse_are_counted(tmp_path: Path) -> None:
     clock = FakeClock()
     recorder, spool = rig(tmp_path, clock)
