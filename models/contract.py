@@ -1,22 +1,29 @@
 """The policy contract: what a policy sees, what it proposes, and in which units.
 
-Owns: the one contract type of all policies, and whether a contract fits a plant.
+Owns: the one contract type of all policies, what no contract may say, and whether a contract fits a plant.
 Must not know: any particular policy, runtime or vehicle.
 """
 
+from typing import Annotated
+
 import msgspec
 
-from models.errors import ContractMismatchError
+from models.errors import ContractMismatchError, MalformedError
+
+_Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 14)]
+_Token = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+_Interval = Annotated[float, msgspec.Meta(gt=0, le=60)]
+_Magnitude = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class CameraSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One camera: `frames` RGB images of (height_px, width_px), oldest first, `rate_hz` apart."""
 
     name: str
-    height_px: int
-    width_px: int
-    frames: int
-    rate_hz: float
+    height_px: _Count
+    width_px: _Count
+    frames: _Count
+    rate_hz: Annotated[float, msgspec.Meta(gt=0)]
 
 
 class EgoHistorySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,17 +32,17 @@ class EgoHistorySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     The rig frame is x forward, y left, z up, origin at the rear axle; the last row is t0 itself.
     """
 
-    steps: int
-    dt_s: float
+    steps: _Count
+    dt_s: _Interval
 
 
 class ReasoningSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The reasoning vocabulary, index = token id; `bos` starts a text, `eos` ends it."""
 
     vocabulary: tuple[str, ...]
-    bos: int
-    eos: int
-    max_tokens: int
+    bos: _Token
+    eos: _Token
+    max_tokens: Annotated[int, msgspec.Meta(ge=0, le=1 << 14)]
 
 
 class UnicycleActions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="unicycle"):
@@ -44,9 +51,9 @@ class UnicycleActions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
     The action graph works in units of (scale_acceleration_mps2, scale_curvature_per_m).
     """
 
-    max_acceleration_mps2: float
-    max_braking_mps2: float
-    max_curvature_per_m: float
+    max_acceleration_mps2: _Magnitude
+    max_braking_mps2: _Magnitude
+    max_curvature_per_m: _Magnitude
     scale_acceleration_mps2: float
     scale_curvature_per_m: float
 
@@ -69,9 +76,9 @@ class PolicyContract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instructions: tuple[str, ...]
     reasoning: ReasoningSpec
     action_space: UnicycleActions | JointActions
-    horizon_steps: int
-    dt_s: float
-    flow_steps: int
+    horizon_steps: _Count
+    dt_s: _Interval
+    flow_steps: _Count
 
 
 class PlantSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +89,29 @@ class PlantSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ego_history: EgoHistorySpec
     instructions: tuple[str, ...]
     action_space: UnicycleActions | JointActions
+
+
+def check_sound(contract: PolicyContract) -> None:
+    """Raise `MalformedError` where `contract` contradicts itself in what the types of its fields do not show."""
+    names = [camera.name for camera in contract.cameras]
+    reasoning, actions = contract.reasoning, contract.action_space
+    if len(set(names)) != len(names):
+        raise MalformedError(f"contract {contract.name[:80]!r}: two cameras have one name")
+    if not contract.instructions:
+        raise MalformedError(f"contract {contract.name[:80]!r}: there is no instruction to give")
+    if max(reasoning.bos, reasoning.eos) >= len(reasoning.vocabulary):
+        raise MalformedError(f"contract {contract.name[:80]!r}: bos or eos is no token of the vocabulary")
+    if isinstance(actions, JointActions) and not _are_sound(actions):
+        raise MalformedError(
+            f"contract {contract.name[:80]!r}: each joint needs a name, a unit, and a lower limit below its upper one"
+        )
+
+
+def _are_sound(joints: JointActions) -> bool:
+    sizes = {len(joints.names), len(joints.units), len(joints.lower), len(joints.upper)}
+    if len(sizes) != 1 or not joints.names:
+        return False
+    return all(low < high for low, high in zip(joints.lower, joints.upper, strict=True))
 
 
 def check_fits(contract: PolicyContract, plant: PlantSpec) -> None:

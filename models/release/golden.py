@@ -60,13 +60,15 @@ def golden_bytes(policy: Policy, observations: Sequence[Observation]) -> bytes:
 def cases_from_bytes(data: bytes, contract: PolicyContract) -> tuple[GoldenCase, ...]:
     """The cases in `data`. Raises `MalformedError` where they are not exactly such as `contract` has."""
     tensors, metadata = tensors_from_bytes(data)
-    count = metadata.get("cases", "")
-    if metadata != {"format": FORMAT, "version": VERSION, "cases": count} or not count.isdecimal():
+    said = metadata.get("cases", "")
+    if metadata != {"format": FORMAT, "version": VERSION, "cases": said}:
         raise MalformedError(f"golden outputs: unknown metadata {sorted(metadata)[:8]}")
-    if not 1 <= int(count) <= MAX_CASES:
-        raise MalformedError(f"golden outputs: {count} cases; between 1 and {MAX_CASES} are read")
-    cases = tuple(_case(index, tensors, contract) for index in range(int(count)))
-    if len(tensors) != int(count) * (5 + len(contract.cameras)):
+    # Compared as text: what Python takes for a number is more than what we write.
+    count = next((number for number in range(1, MAX_CASES + 1) if str(number) == said), 0)
+    if not count:
+        raise MalformedError(f"golden outputs: {said[:20]!r} cases; between 1 and {MAX_CASES} are read")
+    cases = tuple(_case(index, tensors, contract) for index in range(count))
+    if len(tensors) != count * (5 + len(contract.cameras)):
         raise MalformedError("golden outputs: there are tensors of no case")
     return cases
 
@@ -135,6 +137,9 @@ def _case(index: int, tensors: Tensors, contract: PolicyContract) -> GoldenCase:
     }
     history = _taken(tensors, f"{index}.ego_history", "<f4", (contract.ego_history.steps, 4))
     instruction = int(_taken(tensors, f"{index}.instruction", "<i8", (1,))[0])
+    seed = int(_taken(tensors, f"{index}.seed", "<i8", (1,))[0])
+    if seed < 0 or not 0 <= instruction < len(contract.instructions):
+        raise MalformedError(f"golden outputs: case {index} has an impossible seed or instruction")
     tokens = _taken(tensors, f"{index}.tokens", "<i8", None)
     return GoldenCase(
         observation=Observation(
@@ -144,7 +149,7 @@ def _case(index: int, tensors: Tensors, contract: PolicyContract) -> GoldenCase:
             ego_history=cast("NDArray[np.float32]", history),
             instruction=instruction,
         ),
-        seed=int(_taken(tensors, f"{index}.seed", "<i8", (1,))[0]),
+        seed=seed,
         plan=cast("NDArray[np.float32]", _taken(tensors, f"{index}.plan", "<f4", None)),
         tokens=tuple(int(token) for token in tokens.ravel()),
     )

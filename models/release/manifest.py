@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from models.contract import PolicyContract
+from models.contract import PolicyContract, check_sound
 from models.digest import Digest, digest_from_text, digest_of
 from models.errors import MalformedError
 
@@ -20,7 +20,8 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILES = 4096
 SCHEMA = 1
 
-_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_Magnitude = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class ReleaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,20 +34,20 @@ class ReleaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: str
     size_bytes: _Size
     digest: str
-    chunk_bytes: Annotated[int, msgspec.Meta(ge=1)]
+    chunk_bytes: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
     chunks: tuple[str, ...]
 
 
 class ReleaseLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the policy promises and must be held to, on the device and by the fleet."""
 
-    decision_p99_ms: float
-    max_speed_mps: float
-    max_lateral_mps2: float
-    max_jerk_mps3: float
-    golden_tolerance_acceleration_mps2: float
-    golden_tolerance_curvature_per_m: float
-    validated_envelope_w: tuple[float, float]
+    decision_p99_ms: _Magnitude
+    max_speed_mps: _Magnitude
+    max_lateral_mps2: _Magnitude
+    max_jerk_mps3: _Magnitude
+    golden_tolerance_acceleration_mps2: _Magnitude
+    golden_tolerance_curvature_per_m: _Magnitude
+    validated_envelope_w: tuple[_Magnitude, _Magnitude]
 
 
 class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -94,7 +95,8 @@ def manifest_from_bytes(data: bytes) -> tuple[ReleaseManifest, Digest]:
 
     Raises:
         MalformedError: too long, not canonical (so no duplicate keys, no odd numbers, no second reading),
-            of another schema, or with file entries that contradict themselves.
+            of another schema, with a number that no device can keep, or with a contract, limits or file entries
+            that contradict themselves.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise MalformedError(f"release.json of {len(data)} bytes; at most {MAX_MANIFEST_BYTES} are read")
@@ -115,6 +117,10 @@ def _check(manifest: ReleaseManifest) -> None:
         raise MalformedError(
             f"release.json names {len(manifest.files)} files; at most {MAX_FILES} are allowed"
         )
+    check_sound(manifest.contract)
+    low_w, high_w = manifest.limits.validated_envelope_w
+    if low_w > high_w:
+        raise MalformedError(f"release.json: the validated envelope goes from {low_w} down to {high_w} W")
     for text in (manifest.model_digest, manifest.checkpoint_digest, *manifest.ancestors):
         digest_from_text(text)
     if list(manifest.ancestors) != sorted(set(manifest.ancestors)):

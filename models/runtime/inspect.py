@@ -58,6 +58,9 @@ _BITS: dict[int, int] = {
     _T.UINT8: 8,
     _T.BOOL: 8,
 }
+_FIELDS: dict[int, str] = {_T.FLOAT: "float_data", _T.INT64: "int64_data"}
+"""Where elements lie that are not raw bytes; `int32_data` for the types that are not named here."""
+_ALL_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _FLOATS = frozenset({_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT8E4M3FN})
 _A = onnx.AttributeProto
 _PLAIN_ATTRIBUTES = frozenset({_A.FLOAT, _A.INT, _A.STRING, _A.TENSOR, _A.FLOATS, _A.INTS})
@@ -194,6 +197,7 @@ def _check_tensor(tensor: onnx.TensorProto, where: str) -> None:
     count = math.prod(tensor.dims)
     if any(dim < 0 for dim in tensor.dims) or count > MAX_ELEMENTS:
         raise ModelNotAllowedError(f"{where} has impossible dimensions {list(tensor.dims)[:8]}")
+    _check_fields(tensor, where)
     stored = _stored_elements(tensor, bits)
     if stored != count:
         raise ModelNotAllowedError(f"{where} stores {stored} elements; its dimensions need {count}")
@@ -201,12 +205,21 @@ def _check_tensor(tensor: onnx.TensorProto, where: str) -> None:
         raise ModelNotAllowedError(f"{where} holds values that are not finite")
 
 
+def _check_fields(tensor: onnx.TensorProto, where: str) -> None:
+    """One place for the elements, and the one that goes with their type."""
+    filled = [field for field in _ALL_FIELDS if len(getattr(tensor, field))]
+    if filled and filled != [_FIELDS.get(tensor.data_type, "int32_data")]:
+        raise ModelNotAllowedError(f"{where} stores elements in another type's field")
+    if filled and tensor.HasField("raw_data"):
+        raise ModelNotAllowedError(f"{where} is stored twice")
+
+
 def _stored_elements(tensor: onnx.TensorProto, bits: int) -> float:
     """Elements that the bytes make; a fraction where they do not come out even."""
     count = math.prod(tensor.dims)
     if not tensor.HasField("raw_data"):
-        # Typed fields: one entry an element, but FP4 packs two (the checker refuses the wrong field).
-        entries = len(tensor.float_data) + len(tensor.int32_data) + len(tensor.int64_data)
+        # One entry an element, but FP4 packs two.
+        entries = len(getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data")))
         return float(entries * (2 if bits == 4 else 1))
     if bits == 4 and len(tensor.raw_data) == (count + 1) // 2:
         return float(count)

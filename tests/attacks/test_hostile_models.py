@@ -117,6 +117,16 @@ def _truncated_tensor(model: onnx.ModelProto) -> None:
     tensor.raw_data = tensor.raw_data[:-4]
 
 
+def _weight_in_the_field_of_another_type(model: onnx.ModelProto) -> None:
+    tensor = _tensor(model)
+    tensor.ClearField("raw_data")
+    tensor.int32_data.extend([1] * (32 * 32))
+
+
+def _weight_in_two_fields(model: onnx.ModelProto) -> None:
+    _tensor(model).float_data.extend([1.0] * (32 * 32))
+
+
 def _claims_terabytes(model: onnx.ModelProto) -> None:
     _tensor(model).dims[:] = [1 << 20, 1 << 20]
 
@@ -230,6 +240,8 @@ _HOSTILE: dict[str, tuple[Spoil, str]] = {
     "weight that is not a number": (_weight(float("nan")), "not finite"),
     "weight that is infinite": (_weight(float("inf")), "not finite"),
     "tensor with bytes missing": (_truncated_tensor, "its dimensions need"),
+    "tensor in another type's field": (_weight_in_the_field_of_another_type, "another type's field"),
+    "tensor stored twice": (_weight_in_two_fields, "stored twice"),
     "tensor that claims terabytes": (_claims_terabytes, "impossible dimensions"),
     "negative dimensions": (_negative_dimension, "impossible dimensions"),
     "text": (_strings, "element type"),

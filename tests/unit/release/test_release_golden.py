@@ -112,6 +112,10 @@ def _spoilt() -> dict[str, tuple[Tensors, dict[str, str]]]:
         "more cases than there are": (tensors, {**metadata, "cases": "2"}),
         "a million cases": (tensors, {**metadata, "cases": "1000000"}),
         "cases that are no number": (tensors, {**metadata, "cases": "-1"}),
+        "cases of five thousand digits": (tensors, {**metadata, "cases": "1" * 5000}),
+        "cases in other digits": (tensors, {**metadata, "cases": "\u0661"}),
+        "a negative seed": ({**tensors, "0.seed": np.array([-1])}, metadata),
+        "an instruction that is not there": ({**tensors, "0.instruction": np.array([2])}, metadata),
         "another format": (tensors, {**metadata, "format": "other"}),
     }
 
