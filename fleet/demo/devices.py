@@ -3,6 +3,7 @@
 Owns: how an emulated Thor is made, configured and started. Must not know: the agent's code (it runs its command).
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ max_bytes_per_s = {max_bytes_per_s}
 window = {window}
 """
 
+_FAULTS = ("collided", "off_road", "ran_red_light")
 PARTS = ("emulate", "power", "control", "manage")
 """Started in this order: the plant first, so that the loop finds its boards."""
 
@@ -90,6 +92,11 @@ class Device:
         """Start the emulated hardware and the agent's three processes."""
         for part in PARTS:
             self.start_part(part, processes)
+
+    def refereed(self) -> tuple[list[str], float]:
+        """The faults that the emulated world saw, and the metres driven."""
+        seen = json.loads((self.root / "run/roskva/referee.json").read_text(encoding="utf-8"))
+        return [fault for fault in _FAULTS if seen[fault]], float(seen["odometer_m"])
 
     def start_part(self, part: str, processes: Processes) -> None:
         """Start one of its processes."""

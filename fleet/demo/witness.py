@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -41,10 +42,8 @@ def main(file: Path, core: int) -> None:
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     os.sched_setaffinity(0, {core})
-    try:
+    with suppress(PermissionError):  # then it is as real-time as the followers are here
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-    except PermissionError:
-        pass  # then it is as real-time as the followers are here
     ticks, missed, late_max_ns = 0, 0, 0
     due_ns = time.monotonic_ns() + PERIOD_NS
     while not stopping:
