@@ -38,9 +38,12 @@ class Feed(Generic[R]):
         return self._read()
 
     def recent(self, mono_ns: int, max_age_ns: int) -> R | None:
-        """The latest record where it is at most `max_age_ns` old; call `news` before."""
+        """The latest record where its stamp is at most `max_age_ns` away; call `news` before.
+
+        A stamp further ahead than that is one of another boot, or wrong, and never becomes old.
+        """
         stamped = self.latest
-        return stamped.record if stamped and mono_ns - stamped.mono_ns <= max_age_ns else None
+        return stamped.record if stamped and abs(mono_ns - stamped.mono_ns) <= max_age_ns else None
 
     def close(self) -> None:
         """Unmap; the latest record stays."""

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.board.feed import Feed
 from agent.board.records import (
     ACTUATION,
     ACTUATION_BOARD,
@@ -23,8 +24,7 @@ from agent.board.records import (
     VehicleRecord,
     observation_layout,
 )
-from agent.board.seqlock import BoardReader, BoardWriter
-from agent.errors import BoardError
+from agent.board.seqlock import BoardWriter
 from models.contract import PlantSpec, UnicycleActions
 from models.errors import ContractMismatchError
 from models.reference.world.observe import ObservationHistory
@@ -85,7 +85,7 @@ class Plant:
         _replace(run / PLANT_FILE, msgspec.json.encode(spec))
         self._observations = BoardWriter(run / OBSERVATION_BOARD, observation_layout(spec))
         self._vehicles = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
-        self._actuations = _Actuations(run / ACTUATION_BOARD)
+        self._actuations: Feed[ActuationRecord] = Feed(run / ACTUATION_BOARD, ACTUATION)
 
     @property
     def referee(self) -> Referee:
@@ -103,7 +103,7 @@ class Plant:
 
     def step(self, mono_ns: int) -> None:
         """Obey the follower for one step that ends at `mono_ns`, then show the vehicle, and at 10 Hz the cameras."""
-        acceleration_mps2 = self._obey(self._actuations.fresh(mono_ns))
+        acceleration_mps2 = self._obey(self._command(mono_ns))
         self._world.step(acceleration_mps2, self._curvature_per_m, STEP_S)
         self._odometer_m += self._world.vehicle.speed_mps * STEP_S
         self._show_vehicle(mono_ns, acceleration_mps2)
@@ -119,6 +119,15 @@ class Plant:
         """Unmap the boards; their age says that the plant is gone."""
         self._observations.close()
         self._vehicles.close()
+        self._actuations.close()
+
+    def _command(self, mono_ns: int) -> ActuationRecord | None:
+        """The follower's command, where there is one that is younger than `STALE_NS` and finite."""
+        self._actuations.news(mono_ns)
+        record = self._actuations.recent(mono_ns, STALE_NS)
+        if record is None or not np.isfinite((record.acceleration_mps2, record.curvature_per_m)).all():
+            return None
+        return record
 
     def _obey(self, command: ActuationRecord | None) -> float:
         """The acceleration to apply. Without a command: full brakes along the last curvature."""
@@ -156,37 +165,6 @@ class Plant:
         frames = b"".join(seen.frames[camera.name].tobytes() for camera in self._spec.cameras)
         record = ObservationRecord(self._sequence, mono_ns, 0, seen.ego_history.tobytes(), frames)
         self._observations.write(record, mono_ns)
-
-
-class _Actuations:
-    """The follower's board, which may come, go and be replaced at any time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._reader: BoardReader[ActuationRecord] | None = None
-
-    def fresh(self, mono_ns: int) -> ActuationRecord | None:
-        """The command, where there is one that is younger than `STALE_NS` and finite."""
-        record = self._latest()
-        if record is None or mono_ns - record.mono_ns > STALE_NS:
-            self._drop()
-            return None
-        command = (record.acceleration_mps2, record.curvature_per_m)
-        return record if np.isfinite(command).all() else None
-
-    def _latest(self) -> ActuationRecord | None:
-        try:
-            self._reader = self._reader or BoardReader(self._path, ACTUATION)
-        except BoardError:
-            return None
-        stamped = self._reader.read()
-        return stamped.record if stamped else None
-
-    def _drop(self) -> None:
-        """Open the board anew next time: a follower of another version may have replaced the file."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ power mode). Must not know: how values move afterwards, who reads them.
 """
 
 import shlex
+import shutil
 import sys
 import uuid
 from pathlib import Path
@@ -69,7 +70,11 @@ def create_tree(root: Path, profile: Profile, seed: int) -> bool:
 
 
 def reboot(root: Path, profile: Profile, seed: int) -> None:
-    """What a boot changes below `root`; the durable state (`var/lib/roskva`, the mode's status) stays."""
+    """What a boot changes below `root`; the durable state (`var/lib/roskva`, the mode's status) stays.
+
+    `/run` is in memory: boards, whose times are those of one boot, do not outlive it.
+    """
+    shutil.rmtree(root / "run", ignore_errors=True)
     pending = root / MODE_PENDING
     if pending.exists():
         pending.replace(root / MODE_STATUS)

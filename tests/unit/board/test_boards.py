@@ -124,6 +124,15 @@ def test_a_feed_finds_a_board_that_appears_later_and_one_that_was_replaced(path:
     feed.close()
 
 
+def test_a_stamp_of_another_boot_is_never_recent(path: Path) -> None:
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD, 3_600_000_000_000)
+    feed: Feed[ActuationRecord] = Feed(path, ACTUATION)
+    assert feed.news(1_000_000_000) is not None
+    assert feed.recent(1_000_000_000, 500_000_000) is None
+    feed.close()
+
+
 def test_digests_and_texts_survive_the_way_through_a_board() -> None:
     digest = Digest("sha256:" + "0f" * 32)
     assert digest_from_raw(raw_from_digest(digest)) == digest

@@ -102,6 +102,26 @@ def test_the_plant_obeys_the_last_actuation_and_brakes_fully_once_it_is_half_a_s
     assert drive.world.commands[-1] == (0.5, 0.0)
 
 
+def test_a_command_that_was_left_by_another_boot_is_not_obeyed(drive: Drive) -> None:
+    left = ActuationRecord(1, drive.now + 3_600_000_000_000, 2.0, 0.0)
+    drive.actuation.write(left, left.mono_ns)
+    drive.steps(1)
+    assert drive.world.commands[-1][0] == -6.0
+
+
+def test_a_follower_that_is_held_up_in_the_middle_of_a_write_is_no_reason_to_brake(drive: Drive) -> None:
+    drive.command(1.0)
+    drive.steps(1)
+    with (drive.run / ACTUATION_BOARD).open("r+b") as board:
+        board.seek(8)
+        board.write((3).to_bytes(8, "little"))  # an odd generation: a record is being written
+    drive.steps(1)
+    assert drive.world.commands[-1][0] == 1.0
+    assert drive.plant.referee.stale_stops == 0
+    drive.steps(60)
+    assert drive.world.commands[-1][0] == -6.0
+
+
 def test_without_any_follower_the_vehicle_comes_to_rest(tmp_path: Path) -> None:
     world = StraightWorld()
     plant = Plant(world, SPEC, tmp_path)

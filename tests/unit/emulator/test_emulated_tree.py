@@ -75,3 +75,11 @@ def test_a_boot_changes_the_boot_id_and_keeps_the_mode(root: Path) -> None:
     reboot(root, R39, seed=1)
     assert (root / BOOT_ID).read_text() != boot
     assert (root / MODE_STATUS).read_text() == mode
+
+
+def test_a_boot_leaves_no_board_of_the_boot_before(root: Path) -> None:
+    board = root / "run/roskva/actuation.board"
+    board.parent.mkdir(parents=True)
+    board.write_bytes(b"x")
+    reboot(root, R39, seed=1)
+    assert not board.exists()
