@@ -31,6 +31,7 @@ from agent.board.records import (
     AppliedRecord,
     LimitsRecord,
     LoopRecord,
+    LoopState,
     PlanRecord,
     PolicyRecord,
     VehicleRecord,
@@ -51,6 +52,10 @@ _QUANTILE_TICKS = 100
 _VEHICLE_MAX_AGE_NS = 300_000_000
 _TAKE_OVER_NS = 500_000_000
 """A command on the board that is younger than this is still in force when a follower starts."""
+_LATENCY_MAX_NS = 1_000_000_000
+"""The most that a plan may be older for the latency that its release promises."""
+_FOLLOWS = (LoopState.OK, LoopState.DEGRADED)
+"""Where commands are a plan's; in the other states the loop stops by itself."""
 
 
 class Follower:
@@ -71,7 +76,7 @@ class Follower:
         self._packer = APPLIED.packer
         self._ring = RingWriter(run / APPLIED_RING, self._packer.size, APPLIED_SLOTS)
         self._follow = PlanFollower(FollowRules())
-        self._gate_limits = DEVICE_LIMITS
+        self._gate_limits = self._stop_limits = DEVICE_LIMITS
         self._offered = (0, 0)
         self._limited = (0, NO_DIGEST)
         self._last = _command_in_force(run, clock.mono_ns())
@@ -100,7 +105,9 @@ class Follower:
         self._take_plan(now_ns)
         motion = self._follow.step(now_ns, speed_mps, self._last.curvature_per_m)
         situation = Situation(speed_mps, self._pacer.period_ns / 1e9, known)
-        command, reason = passed(motion.proposed, self._last, situation, self._gate_limits)
+        follows = known and motion.state in _FOLLOWS
+        limits = self._gate_limits if follows else self._stop_limits
+        command, reason = passed(motion.proposed, self._last, situation, limits)
         self._command(now_ns, command, motion, reason)
         if self._ticks % _REPORT_TICKS == 0:
             self._report(now_ns, motion, speed_mps)
@@ -132,11 +139,20 @@ class Follower:
         found = feed.latest
         if found is None or (found.record.epoch, found.record.digest) != (policy.epoch, policy.digest):
             return False
-        record = found.record
-        self._gate_limits = DEVICE_LIMITS.stricter(GateLimits(*record[2:9]))
-        self._follow.rules = replace(self._follow.rules, latency_ns=max(record.decision_p99_ns, 0))
+        self._hold_to(found.record)
         self._limited = (policy.epoch, policy.digest)
         return True
+
+    def _hold_to(self, record: LimitsRecord) -> None:
+        """Hold the plans to a release's limits; the loop's own stop brakes as hard as the device allows."""
+        self._gate_limits = DEVICE_LIMITS.stricter(GateLimits(*record[2:9]))
+        self._stop_limits = replace(
+            self._gate_limits,
+            max_braking_mps2=DEVICE_LIMITS.max_braking_mps2,
+            max_jerk_mps3=DEVICE_LIMITS.max_jerk_mps3,
+        )
+        latency_ns = min(max(record.decision_p99_ns, 0), _LATENCY_MAX_NS)
+        self._follow.rules = replace(self._follow.rules, latency_ns=latency_ns)
 
     def _command(self, now_ns: int, command: Command, motion: Motion, reason: GateReason) -> None:
         """Send `command` to the plant and to the record."""
@@ -184,6 +200,6 @@ def _command_in_force(run: Path, now_ns: int) -> Command:
             stamped = board.read()
     except BoardError:
         return REST
-    if stamped is None or now_ns - stamped.mono_ns > _TAKE_OVER_NS:
+    if stamped is None or abs(now_ns - stamped.mono_ns) > _TAKE_OVER_NS:
         return REST
     return Command(stamped.record.acceleration_mps2, stamped.record.curvature_per_m)

@@ -68,15 +68,17 @@ class Pacer:
 
     def __init__(self, clock: Clock, period_ns: int) -> None:
         self._clock, self.period_ns = clock, period_ns
-        self._next_ns = clock.mono_ns() + period_ns
+        self._next_ns: int | None = None
         self.missed = 0
         self.lateness = Histogram()
 
     def wait(self) -> Wake:
         """Sleep until the next deadline that has not passed."""
-        late_ns = self._clock.mono_ns() - self._next_ns
+        now_ns = self._clock.mono_ns()
+        next_ns = self._next_ns or now_ns + self.period_ns
+        late_ns = now_ns - next_ns
         missed = -(-late_ns // self.period_ns) if late_ns > 0 else 0
-        deadline_ns = self._next_ns + missed * self.period_ns
+        deadline_ns = next_ns + missed * self.period_ns
         self._clock.sleep_until(deadline_ns)
         lateness_ns = self._clock.mono_ns() - deadline_ns
         self.lateness.add(lateness_ns)

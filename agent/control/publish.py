@@ -4,10 +4,12 @@ Owns: the worker's four files (plan, limits and worker board, decision ring) and
 Must not know: policies, what is driven.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from agent.board.layout import bytes_from_text
@@ -87,12 +89,16 @@ class Publisher:
         self._write(self._figures, mono_ns)
 
     def promised(self, contract: PolicyContract, limits: ReleaseLimits, mono_ns: int) -> None:
-        """Publish what the gate has to hold the release to. Raises `ContractMismatchError` for joints."""
+        """Publish what the gate has to hold the release to.
+
+        Raises `ContractMismatchError` for joints, and for a limit that is not a finite number above zero.
+        """
         actions = contract.action_space
         if not isinstance(actions, UnicycleActions):
             raise ContractMismatchError(
                 f"policy {contract.name} moves joints; this loop drives acceleration and curvature"
             )
+        _check_limits(limits)
         record = LimitsRecord(
             epoch=self._post.epoch,
             digest=self._raw,
@@ -144,12 +150,28 @@ class Publisher:
         self._figures = replace(before, dropped=before.dropped + count, busy_ns=before.busy_ns + busy_ns)
 
     def record(self, record: DecisionRecord) -> None:
-        """Queue a decision for the fleet; where the ring is full it is counted there."""
-        self._ring.push(encode(record))
+        """Queue a decision for the fleet; where the ring is full it is counted there.
+
+        One that is too long is told without its words; if that is too long as well, it is counted as dropped.
+        """
+        told = encode(record)
+        if len(told) > DECISION_SLOT_BYTES:
+            told = encode(msgspec.structs.replace(record, reasoning=""))
+        if len(told) > DECISION_SLOT_BYTES:
+            self.dropped(1)
+            return
+        self._ring.push(told)
 
     def _write(self, figures: "Figures", mono_ns: int) -> None:
         self._figures = figures
         self._worker.write(figures.record(), mono_ns)
+
+
+def _check_limits(limits: ReleaseLimits) -> None:
+    for name in ("decision_p99_ms", "max_speed_mps", "max_lateral_mps2", "max_jerk_mps3"):
+        value: float = getattr(limits, name)
+        if not (math.isfinite(value) and value > 0):
+            raise ContractMismatchError(f"{name} of the release is {value:g}, which is no limit")
 
 
 _SWEEPS_PER_S = 2.0

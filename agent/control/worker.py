@@ -38,6 +38,7 @@ _S = 1_000_000_000
 _POLL_NS = 3_000_000
 _NAP_NS = 40_000_000
 _ALIVE_NS = _S // 2
+_AHEAD_NS = _S // 10
 _POWER_MAX_AGE_NS = 3 * _S
 _FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 2.0, 8, 2
 _SHADOW_HZ = 2.0
@@ -149,7 +150,7 @@ class DecideLoop:
         alive_ns = self._clock.mono_ns()
         while not self._around.stopping():
             now_ns = self._clock.mono_ns()
-            seen = source.news(now_ns) or seen
+            seen = self._believable(source.news(now_ns), now_ns) or seen
             turn = self._turn(now_ns)
             if seen is not None and seen is not self._decided and self._is_due(seen, turn):
                 self._count_skipped(seen, turn)
@@ -161,6 +162,13 @@ class DecideLoop:
                 alive_ns = now_ns
             nap_ns = min(max(self._due_ns - now_ns, _POLL_NS), _NAP_NS)
             self._clock.sleep_until(now_ns + nap_ns)
+
+    def _believable(self, found: Observation | None, now_ns: int) -> Observation | None:
+        """`found`, but for one of the future: no plan on it could be followed, and none would be due after it."""
+        if found is None or found.mono_ns <= now_ns + _AHEAD_NS:
+            return found
+        self._publisher.dropped(1)
+        return None
 
     def _turn(self, now_ns: int) -> Turn:
         self._power.news(now_ns)

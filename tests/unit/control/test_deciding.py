@@ -4,7 +4,9 @@ import struct
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,8 +19,8 @@ from agent.board.records import (
     POWER,
     POWER_BOARD,
     WORKER,
-    LimitsRecord,
     PlanRecord,
+    PowerRecord,
     Worker,
     WorkerRecord,
     WorkerState,
@@ -30,12 +32,13 @@ from agent.board.records import (
 )
 from agent.board.ring import RingReader
 from agent.board.seqlock import BoardReader, BoardWriter
-from agent.control.publish import Post
+from agent.control.publish import Post, Publisher, record_of
 from agent.control.worker import DECISIONS_PER_EPOCH, LoadedPolicy, Surroundings, serve
 from agent.errors import BoardError
 from models.contract import PolicyContract
 from models.digest import Digest
 from models.errors import DigestMismatchError, RoskvaError
+from models.release.manifest import ReleaseLimits
 from models.runtime.policy import Decision, Knobs, Observation
 from models.runtime.simulated import Failure, SimulatedPolicy, SimulatedSettings
 from models.wire.messages import DecisionRecord, decode
@@ -46,6 +49,7 @@ from tests.fakes.policy_worker import LIMITS as RELEASE_LIMITS
 DIGEST = Digest("sha256:" + "c3" * 32)
 _S = 1_000_000_000
 _SOUND = SimulatedSettings()
+R = TypeVar("R", bound=NamedTuple)
 
 
 class SpyPolicy(SimulatedPolicy):
@@ -65,6 +69,8 @@ class Cameras:
     clock: FakeClock
     end_s: float
     paused_s: tuple[float, float] = (1e9, 1e9)
+    jump: tuple[int, int] = (0, 0)
+    """A frame, and by how many nanoseconds its stamp is wrong."""
 
     def __post_init__(self) -> None:
         self.start_ns = self.clock.mono_ns()
@@ -85,6 +91,7 @@ class Cameras:
         self.last = frame
         frames = {"front": np.zeros((2, 4, 6, 3), np.uint8)}
         made_ns = self.start_ns + (frame - 1) * (_S // 10)
+        made_ns += self.jump[1] if frame == self.jump[0] else 0
         sequence = frame if self.now_s < end_s else frame - round((end_s - begin_s) * 10)
         return Observation(sequence, made_ns, frames, np.zeros((4, 4), np.float32), 1)
 
@@ -95,11 +102,12 @@ class Loader:
 
     policy: SimulatedPolicy
     error: RoskvaError | None = None
+    limits: ReleaseLimits = RELEASE_LIMITS
 
     def load(self) -> LoadedPolicy:
         if self.error is not None:
             raise self.error
-        return LoadedPolicy(self.policy, "1.2.3", "nvfp4", RELEASE_LIMITS)
+        return LoadedPolicy(self.policy, "1.2.3", "nvfp4", self.limits)
 
 
 class Bench:
@@ -110,6 +118,7 @@ class Bench:
         self.power = BoardWriter(run / POWER_BOARD, POWER)
         self.policy_board = BoardWriter(run / POLICY_BOARD, POLICY)
         self.seen: list[tuple[int, Knobs]] = []
+        self._knobs: PowerRecord | None = None
 
     def serve(
         self,
@@ -119,25 +128,34 @@ class Bench:
         error: RoskvaError | None = None,
         connected: RoskvaError | None = None,
         paused_s: tuple[float, float] = (1e9, 1e9),
+        jump: tuple[int, int] = (0, 0),
+        limits: ReleaseLimits = RELEASE_LIMITS,
     ) -> int:
         """Run a worker of epoch 3 for `seconds` of the clock; returns its exit status."""
         policy = SpyPolicy(small_contract(), DIGEST, settings, self.clock.advance)
         policy.seen = self.seen
-        cameras = Cameras(self.clock, seconds, paused_s)
+        cameras = Cameras(self.clock, seconds, paused_s, jump)
 
         def connect(_: PolicyContract) -> Cameras:
             if connected is not None:
                 raise connected
             return cameras
 
-        around = Surroundings(self.run, self.clock, Loader(policy, error), connect, 10.0, cameras.stopping)
+        loader = Loader(policy, error, limits)
+        around = Surroundings(self.run, self.clock, loader, connect, 10.0, lambda: self._stopping(cameras))
         return serve(Post(Worker.A, "a", DIGEST, 3, 42), around)
 
-    def governs(self, hz: float, tokens: int = 14, steps: int = 4, *, ahead_s: float = 3600.0) -> None:
-        """The governor's knobs, stamped so that they stay recent for `ahead_s`."""
+    def governs(self, hz: float, tokens: int = 14, steps: int = 4, *, lives: bool = True) -> None:
+        """The governor's knobs, told again and again while it `lives`."""
         blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
         told = blank._replace(decision_rate_hz=hz, max_reasoning_tokens=tokens, flow_steps=steps)
-        self.power.write(told, self.clock.mono_ns() + round(ahead_s * _S))
+        self.power.write(told, self.clock.mono_ns())
+        self._knobs = told if lives else None
+
+    def _stopping(self, cameras: Cameras) -> bool:
+        if self._knobs is not None:
+            self.power.write(self._knobs, self.clock.mono_ns())
+        return cameras.stopping()
 
     def selects(self, epoch: int) -> None:
         """`control` lets the worker of `epoch` drive."""
@@ -215,8 +233,8 @@ def test_a_rate_that_makes_no_sense_counts_as_the_most_frugal(bench: Bench, hz: 
 
 
 def test_without_a_living_governor_the_worker_is_frugal(bench: Bench) -> None:
-    bench.clock.advance(10.0)
-    bench.governs(10.0, ahead_s=-4.0)
+    bench.governs(10.0, lives=False)
+    bench.clock.advance(4.0)
     bench.serve(3.0)
     assert 6 <= len(bench.seen) <= 7
     assert {knobs for _, knobs in bench.seen} == {Knobs(max_reasoning_tokens=8, flow_steps=2)}
@@ -273,7 +291,44 @@ def test_the_gate_is_told_what_the_release_promises(bench: Bench) -> None:
     assert found.decision_p99_ns == 50_000_000
 
 
-def _read(path: Path, layout: Layout[LimitsRecord]) -> LimitsRecord:
+@pytest.mark.parametrize("limit", ["max_jerk_mps3", "max_speed_mps", "max_lateral_mps2", "decision_p99_ms"])
+@pytest.mark.parametrize("nonsense", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_release_with_a_limit_that_is_no_limit_is_refused(
+    bench: Bench, limit: str, nonsense: float
+) -> None:
+    """A jerk of zero would hold the accelerator where the release before left it."""
+    assert bench.serve(1.0, limits=msgspec.structs.replace(RELEASE_LIMITS, **{limit: nonsense})) != 0
+    assert bench.figures.state == WorkerState.REFUSED
+    assert text_from(bench.figures.reason) == "contract-mismatch"
+    assert limit in text_from(bench.figures.detail)
+
+
+def test_an_observation_stamped_in_the_future_does_not_silence_the_worker(bench: Bench) -> None:
+    """One bad stamp of a plant, and the next observation that would be due lies days ahead."""
+    bench.serve(3.0, jump=(5, 3_600 * _S))
+    assert 5 not in [sequence for sequence, _ in bench.seen]
+    assert len(bench.seen) >= 25
+
+
+def test_a_decision_too_long_for_its_slot_is_told_without_its_words_and_the_worker_drives_on(
+    tmp_path: Path,
+) -> None:
+    policy = SimulatedPolicy(small_contract(), DIGEST, _SOUND, FakeClock().advance)
+    observation = Cameras(FakeClock(), 1.0).news(1_000_000_000)
+    assert observation is not None
+    decision = policy.decide(observation, Knobs(8, 4), 1)
+    wordy = record_of(decision, 1, 0, 0)
+    wordy = msgspec.structs.replace(wordy, reasoning="ß" * 512, plan=((-1.2345678, -0.1234567),) * 128)
+    publisher = Publisher(tmp_path, Post(Worker.A, "a", DIGEST, 3, 42))
+    publisher.record(wordy)
+    (raw,) = RingReader(tmp_path / decisions_ring(Worker.A)).drain(9)
+    assert decode(raw, DecisionRecord) == msgspec.structs.replace(wordy, reasoning="")
+    publisher.record(msgspec.structs.replace(wordy, plan=((-1.2345678e100, -0.12345678901234567),) * 128))
+    publisher.alive(1)
+    assert _read(tmp_path / worker_board(Worker.A), WORKER).dropped == 1
+
+
+def _read(path: Path, layout: Layout[R]) -> R:
     with BoardReader(path, layout) as board:
         stamped = board.read()
     assert stamped is not None

@@ -22,6 +22,14 @@ def test_deadlines_are_absolute_so_that_slow_ticks_do_not_add_up() -> None:
     assert pacer.missed == 0
 
 
+def test_what_happens_before_the_first_wait_is_not_a_missed_tick() -> None:
+    clock = FakeClock(START_NS)
+    pacer = Pacer(clock, 10 * _MS)
+    clock.advance(0.3)
+    assert pacer.wait().missed == 0
+    assert pacer.missed == 0
+
+
 @pytest.mark.parametrize(("over_ms", "missed"), [(10, 0), (11, 1), (20, 1), (21, 2), (1000, 99)])
 def test_a_tick_that_runs_over_loses_whole_periods_and_keeps_the_phase(over_ms: int, missed: int) -> None:
     clock = FakeClock(START_NS)

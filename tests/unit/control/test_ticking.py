@@ -38,6 +38,7 @@ from tests.fakes.clock import FakeClock
 
 _S = 1_000_000_000
 DIGEST = b"\x01" * 32
+SOUND = LimitsRecord(1, DIGEST, 3.0, 6.0, 40.0, 0.2, 0.5, 3.0, 20.0, 0)
 
 
 class Bench:
@@ -58,9 +59,9 @@ class Bench:
         selected = blank._replace(worker=int(worker), epoch=epoch, digest=DIGEST, driving=1)
         self._policy.write(selected, self.clock.mono_ns())
 
-    def promises(self, worker: Worker = Worker.A, epoch: int = 1, *, max_speed_mps: float = 20.0) -> None:
-        limits = LimitsRecord(epoch, DIGEST, 3.0, 6.0, 40.0, 0.2, 0.5, 3.0, max_speed_mps, 0)
-        self._limits[worker].write(limits, self.clock.mono_ns())
+    def promises(self, worker: Worker = Worker.A, epoch: int = 1, like: LimitsRecord = SOUND) -> None:
+        """The release of `epoch` is to be held to limits `like` these."""
+        self._limits[worker].write(like._replace(epoch=epoch), self.clock.mono_ns())
 
     def plans(self, acceleration: float, curvature: float, worker: Worker = Worker.A, epoch: int = 1) -> int:
         """Publish a plan of 64 equal waypoints, made now; returns the decision's number."""
@@ -145,12 +146,32 @@ def test_a_plan_whose_release_promised_nothing_is_not_followed(bench: Bench) -> 
 
 def test_a_release_is_held_to_its_own_speed_limit(bench: Bench) -> None:
     bench.selects()
-    bench.promises(max_speed_mps=5.0)
+    bench.promises(like=SOUND._replace(max_speed_mps=5.0))
     bench.tick(30)
     bench.plans(3.0, 0.0)
     ticks = bench.tick(60)
     assert all(tick.acceleration_mps2 <= 1e-9 for tick in ticks)
     assert ticks[-1].intervened & GateReason.SPEED
+
+
+def test_no_limit_of_a_release_weakens_the_brakes_of_the_loop_itself(bench: Bench) -> None:
+    bench.selects()
+    bench.promises(like=SOUND._replace(max_braking_mps2=0.0, max_jerk_mps3=1.0))
+    bench.plans(0.0, 0.0)
+    followed = bench.tick(250)
+    stopped = bench.tick(150)
+    assert all(tick.acceleration_mps2 >= 0.0 for tick in followed if tick.tick > 50)
+    assert stopped[-1].acceleration_mps2 <= -3.0
+    bench.speed_mps = None
+    assert bench.tick(60)[-1].acceleration_mps2 <= -4.0
+
+
+def test_a_release_cannot_promise_itself_an_endless_latency(bench: Bench) -> None:
+    bench.selects()
+    bench.promises(like=SOUND._replace(decision_p99_ns=3_600 * _S))
+    bench.plans(0.0, 0.0)
+    bench.tick(425)
+    assert bench.loop.state in (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
 
 
 def test_a_worker_that_is_not_selected_steers_nothing(bench: Bench) -> None:
