@@ -4,10 +4,14 @@ Owns: wiring of the supervisor: how children are started, where the live slot is
 Must not know: when what is started or switched (`agent.control.supervisor`).
 """
 
+import fcntl
+import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +23,9 @@ from agent.config import AgentConfig
 from agent.control.seat import Child, Release
 from agent.control.supervisor import CYCLE_NS, LiveSource, Spawner, Supervisor
 from models.digest import digest_from_text
+from models.errors import NotNowError
 
+_LOG = logging.getLogger("roskva.control")
 _STOP_S = 1.5
 _WATCHDOG_CYCLES = 20
 FOLLOWER = ("-P", "-m", "agent.app.follower")
@@ -28,9 +34,10 @@ WORKER = ("-P", "-m", "agent.app.worker")
 
 @dataclass(frozen=True, slots=True)
 class PythonSpawner:
-    """Starts children with this interpreter; `follower` and `worker` are the words that name the programs."""
+    """Starts children with `interpreter`; `follower` and `worker` are the words that name the programs."""
 
     root: Path
+    interpreter: str = sys.executable
     follower_program: tuple[str, ...] = FOLLOWER
     worker_program: tuple[str, ...] = WORKER
 
@@ -45,7 +52,31 @@ class PythonSpawner:
 
     def _spawn(self, program: tuple[str, ...], words: tuple[str, ...]) -> Child:
         common = ("--root", str(self.root), "--parent", str(os.getpid()))
-        return subprocess.Popen([sys.executable, *program, *common, *words], stdin=subprocess.DEVNULL)
+        try:
+            return subprocess.Popen([self.interpreter, *program, *common, *words], stdin=subprocess.DEVNULL)
+        except OSError as error:
+            _LOG.error("%s cannot be started: %s", program[-1], error)
+            return Stillborn()
+
+
+class Stillborn:
+    """A child that could not be started: to the supervisor one that died at once, and is tried again."""
+
+    pid = 0
+
+    def poll(self) -> int:
+        """As a shell says it of a program that it cannot start."""
+        return 126
+
+    def terminate(self) -> None:
+        """Nothing is there."""
+
+    def kill(self) -> None:
+        """Nothing is there."""
+
+    def wait(self) -> int:
+        """The same as `poll`."""
+        return self.poll()
 
 
 def live_source(root: Path, config: AgentConfig) -> LiveSource:
@@ -55,7 +86,10 @@ def live_source(root: Path, config: AgentConfig) -> LiveSource:
     disk = FileDisk(root / config.paths.state)
 
     def live() -> Release | None:
-        pointer = read_pointer(disk)
+        try:
+            pointer = read_pointer(disk)
+        except OSError as error:
+            raise NotNowError(f"the slots' pointer cannot be read: {error}") from error
         if pointer.live is None:
             return None
         return Release(str(pointer.live), digest_from_text(pointer.live_digest))
@@ -64,7 +98,29 @@ def live_source(root: Path, config: AgentConfig) -> LiveSource:
 
 
 def supervise(run_directory: Path, spawner: Spawner, live: LiveSource, notifier: Notifier) -> int:
-    """Keep the control processes running until SIGTERM or SIGINT; returns the exit status."""
+    """Keep the control processes running until SIGTERM or SIGINT; returns the exit status.
+
+    Raises `NotNowError` where another control process runs on this device.
+    """
+    with only_one(run_directory):
+        return _supervise(run_directory, spawner, live, notifier)
+
+
+@contextmanager
+def only_one(run_directory: Path) -> Iterator[None]:
+    """Hold the loop's lock: two loops must never drive one robot. Raises `NotNowError` where one does."""
+    run_directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run_directory / "control.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise NotNowError("another control process runs on this device") from error
+    finally:
+        os.close(descriptor)
+
+
+def _supervise(run_directory: Path, spawner: Spawner, live: LiveSource, notifier: Notifier) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: stopped.append(got))
