@@ -28,6 +28,8 @@ _MAX_AGE_NS = 2_000_000_000
 _LOOK_AGAIN_NS = 5_000_000_000
 _READ_BYTES = 4096
 _POWER_W = (0.0, 400.0)
+_MODULE_W = (3.0, 400.0)
+"""A module that runs this takes more; a monitor that was reset says 0 W, and room to spare is what it must not say."""
 _TEMPERATURE_C = (-40.0, 150.0)
 _QUERY_TIMEOUT_S = 2.0
 
@@ -210,7 +212,7 @@ def _rails_below(root: Path) -> dict[str, _Sensor]:
     rails: dict[str, _Sensor] = {}
     module = _hwmon_named(root, "ina238")
     if module is not None:
-        rails[_MODULE] = _Sensor(_MODULE, (module / "power1_input",), 1e-6, _POWER_W)
+        rails[_MODULE] = _Sensor(_MODULE, (module / "power1_input",), 1e-6, _MODULE_W)
     shunts = _hwmon_named(root, "ina3221")
     for label in sorted(shunts.glob("in*_label")) if shunts else ():
         channel = label.name.removeprefix("in").removesuffix("_label")

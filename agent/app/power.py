@@ -104,7 +104,8 @@ class PowerLoop:
         self._workers = WorkersMeter(run_directory)
         self._meters = _Meters()
         self._governed_ns = self._mode_asked_ns = 0
-        self._mode_name, self._knob_fault, self._said = "unknown", "", ""
+        self._mode_name, self._mode_cap_hz = "unknown", NO_CAP
+        self._knob_fault, self._said = "", ""
         self._ask_mode()
         self._ladder = self._ladder_now()
         self._state: GovernorState = self._ladder.start(config.power.envelope_w, clock.mono_ns())
@@ -213,13 +214,12 @@ class PowerLoop:
             self._state = self._ladder.start(self._config.power.envelope_w, now)
 
     def _ask_mode(self) -> None:
+        """Ask for the mode in force; where nobody answers, the one known before stands, with its cap."""
         self._mode_asked_ns = self._clock.mono_ns()
-        self._mode_cap_hz = NO_CAP
         try:
             mode = self._device.power_modes().numbered(self._device.power_mode())
             self._mode_name, self._mode_cap_hz = mode.name, mode.gpu_max_hz
         except SensorError as error:
-            self._mode_name = "unknown"
             _LOG.warning("power mode: %s", error)
 
     def _ladder_now(self) -> Ladder:

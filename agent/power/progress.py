@@ -48,8 +48,10 @@ class _WorkerMeter:
     def progress(self) -> Progress:
         now, before = self._latest(), self._last
         self._last = now
-        if now is None or before is None or now.pid != before.pid or now.decisions < before.decisions:
+        if now is None or before is None:
             return Progress()
+        if now.epoch != before.epoch:  # not the pid, which may come back
+            return Progress(now.decisions, now.tokens_total, now.busy_ns)
         return Progress(
             now.decisions - before.decisions,
             now.tokens_total - before.tokens_total,
@@ -57,7 +59,10 @@ class _WorkerMeter:
         )
 
     def _latest(self) -> WorkerRecord | None:
-        """The latest record; a board that was replaced by a new file is opened again."""
+        """The latest record; a board that was replaced by a new file is opened again.
+
+        Where a record is being written just now, the one before stands.
+        """
         try:
             inode = self._path.stat().st_ino
             if self._reader is None or inode != self._inode:
@@ -65,4 +70,4 @@ class _WorkerMeter:
         except (OSError, BoardError):
             return None
         stamped = self._reader.read()
-        return stamped.record if stamped else None
+        return stamped.record if stamped else self._last

@@ -81,7 +81,7 @@ def test_a_rail_that_disappears_fails_alone(root: Path) -> None:
     assert sample.failing == ("VIN",)
 
 
-@pytest.mark.parametrize("nonsense", ["-25000000\n", "999999999999\n", "n/a\n", ""])
+@pytest.mark.parametrize("nonsense", ["-25000000\n", "0\n", "999999999999\n", "n/a\n", ""])
 def test_a_rail_that_says_what_cannot_be_counts_as_failed(root: Path, nonsense: str) -> None:
     jetson = Jetson(root, FakeClock())
     (hwmon_named(root, "ina238") / "power1_input").write_text(nonsense)

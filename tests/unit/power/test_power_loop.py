@@ -7,8 +7,8 @@ import pytest
 from agent.adapters.jetson import Jetson
 from agent.app.power import DecisionRate, PowerLoop
 from agent.board.layout import text_from
-from agent.board.records import POWER, POWER_BOARD, PowerRecord
-from agent.board.seqlock import BoardReader
+from agent.board.records import POWER, POWER_BOARD, WORKER, PowerRecord, Worker, worker_board
+from agent.board.seqlock import BoardReader, BoardWriter
 from agent.config import AgentConfig, config_from_text
 from agent.emulator.load import LoadMeter
 from agent.emulator.profile import GPU_MAX_HZ, ProfileName, profile_named
@@ -17,6 +17,8 @@ from agent.emulator.thor import EmulatedThor
 from agent.emulator.tree import create_tree
 from agent.power.device import PowerDevice
 from agent.power.envelope import RollingMean
+from agent.power.modes import PowerMode, PowerModes
+from agent.power.progress import WorkersMeter
 from tests.fakes.clock import FakeClock
 from tests.fakes.jetson import FakeDevice
 from tests.fakes.synthetic_load import SyntheticWorker
@@ -145,9 +147,43 @@ def test_the_governor_looks_again_for_another_power_mode(tmp_path: Path) -> None
     assert text_from(_board(tmp_path).power_mode) == "MAXN"
 
 
+def test_a_mode_that_cannot_be_asked_for_once_changes_nothing(tmp_path: Path) -> None:
+    """A busy machine answers late; a cap above the mode and a policy thrown back to its floor would be worse."""
+    modes = PowerModes((PowerMode(0, "120W", 1_386_000_000),), 0)
+    device, clock = FakeDevice(modes=modes), FakeClock()
+    loop = _fake_loop(device, tmp_path, clock)
+    _turns(loop, clock, 59)
+    before = _board(tmp_path)
+    device.mode = None
+    _turns(loop, clock, 10)
+    after = _board(tmp_path)
+    assert text_from(after.power_mode) == "120W"
+    assert after.decision_rate_hz >= before.decision_rate_hz > 2.0
+    assert after.gpu_max_freq_hz == before.gpu_max_freq_hz <= 1_386_000_000
+
+
 def test_the_decision_rate_is_that_of_the_last_three_seconds() -> None:
     rate = DecisionRate()
     assert rate.per_s(0) is None
     for tenth in range(60):
         rate.add(tenth * 100_000_000, 1 if tenth < 30 else 0)
     assert rate.per_s(59 * 100_000_000) == pytest.approx(0.0, abs=0.4)
+
+
+def test_what_workers_did_is_counted_once_across_their_restarts_and_held_up_writes(tmp_path: Path) -> None:
+    """A pid may come back; an epoch does not."""
+    blank = WORKER.record_from(WORKER.packer.unpack(bytes(WORKER.packer.size)))
+    path = tmp_path / worker_board(Worker.A)
+    board, meter = BoardWriter(path, WORKER), WorkersMeter(tmp_path)
+    board.write(blank._replace(pid=7, epoch=1, decisions=10), 1)
+    meter.progress()
+    board.write(blank._replace(pid=7, epoch=1, decisions=12), 2)
+    assert meter.progress().decisions == 2
+    board.write(blank._replace(pid=7, epoch=2, decisions=20), 3)
+    assert meter.progress().decisions == 20
+    with path.open("r+b") as file:
+        file.seek(8)
+        file.write((7).to_bytes(8, "little"))  # an odd generation: a record is being written
+    assert meter.progress().decisions == 0
+    board.write(blank._replace(pid=7, epoch=2, decisions=23), 4)
+    assert meter.progress().decisions == 3
