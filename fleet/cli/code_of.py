@@ -35,8 +35,15 @@ def code_from_text(text: str) -> CodeRef:
 
 
 def without_credentials(url: str) -> str:
-    """`url` without the user and password that people leave in it: a claim is public and stays for ever."""
-    parts = urlsplit(url)
+    """`url` without the user and password that people leave in it: a claim is public and stays for ever.
+
+    Raises:
+        UsageError: it begins like a URL and is none.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"the repository {url[:80]!r} is no URL: {error}") from error
     if not parts.scheme or "@" not in parts.netloc:
         return url
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from fleet.demo.journey import Journey, Settings
 from fleet.demo.processes import BrokerKind, Processes
@@ -26,12 +27,15 @@ def demo(
         bool, typer.Option("--keep", help="Leave it running and print the console's address.")
     ] = False,
     devices: Annotated[int, typer.Option(min=1, max=8, help="How many emulated Thors.")] = 3,
-    broker: Annotated[BrokerKind, typer.Option(help="Which broker to run.")] = BrokerKind.AUTO,
+    broker: Annotated[
+        BrokerKind, typer.Option(help="Which broker to run; auto: Mosquitto where it is installed.")
+    ] = BrokerKind.AUTO,
 ) -> None:
     """From a checkpoint to an action on three emulated Thors, and back, with every step checked.
 
-    Ends with 0 only if each check held. Real processes, a real broker (Mosquitto where it is installed, else the
-    embedded one), real inference; the hardware is emulated and says so.
+    Ends with 0 only if each check held.
+
+    Real processes, a real broker, real inference; the hardware is emulated and says so.
     """
     console = Console()
     place = _fresh(folder)
@@ -45,7 +49,7 @@ def demo(
             if keep:
                 _wait_for_interrupt(console, journey)
     except RoskvaError:
-        console.print(f"[red]The logs are in {place / 'logs'}[/]")
+        console.print(Text(f"The logs are in {place / 'logs'}", "red"))
         raise
     if folder is None and held:
         shutil.rmtree(place, ignore_errors=True)

@@ -19,13 +19,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.text import Text
 
 from fleet.cli.code_of import code_from_text
+from fleet.cli.inputs import read_input
 from models.digest import Digest, digest_from_text
-from models.errors import UnknownObjectError, UsageError
-from models.lineage.chain import verify_chain
+from models.errors import UsageError
+from models.lineage.chain import MAX_CHAIN_BYTES, verify_chain
 from models.lineage.claim import TrainingParameters, read_unverified, sign_claim
 from models.lineage.facts import Rack, Tool
 from models.lineage.mlbom import mlbom_from_chain
-from models.lineage.rack import load_nvml, rack_from_nvml, rack_from_platform
+from models.lineage.rack import MAX_PLATFORM_BYTES, load_nvml, rack_from_nvml, rack_from_platform
 from models.lineage.record import (
     RecordedCheckpoint,
     SiteFacts,
@@ -35,10 +36,10 @@ from models.lineage.record import (
     run_from_environment,
 )
 from models.release.files import table_bytes
-from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, manifest_from_bytes
+from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, manifest_from_bytes
 from models.trust.atomic import write_atomically
 from models.trust.keys import private_key_from_pem
-from models.trust.policy import policy_from_bytes
+from models.trust.policy import MAX_POLICY_BYTES, policy_from_bytes
 
 TABLE_NAME = "checkpoint.table"
 MLBOM_NAME = "mlbom.cdx.json"
@@ -59,7 +60,10 @@ class _Written:
 @app.command()
 def record(
     directory: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT_DIR", help="Megatron iter_* or HF safetensors.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT_DIR", help="A Megatron iter_* folder, or Hugging Face safetensors."
+        ),
     ],
     key: Annotated[Path, typer.Option(help="Private key of the builder (PEM, P-256).")],
     builder: Annotated[str, typer.Option(help="The builder's name in the trust policy.")],
@@ -76,7 +80,7 @@ def record(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")] = False,
 ) -> None:
     """Hash a checkpoint, and sign the claim of how it came to be."""
-    signer = private_key_from_pem(_read(key))
+    signer = private_key_from_pem(read_input(key, MAX_POLICY_BYTES))
     base_digest, base_claims = _base_of(base)
     facts = SiteFacts(
         now_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -99,14 +103,18 @@ def record(
 
 @app.command()
 def mlbom(
-    directory: Annotated[Path, typer.Argument(metavar="RELEASE_DIR")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="RELEASE_DIR", help="A release, as `release build` wrote it.")
+    ],
     policy: Annotated[Path, typer.Option(help="The trust policy, builders.json: whose claims count.")],
     out: Annotated[Path | None, typer.Option(help="Where it goes; stdout if not given.")] = None,
 ) -> None:
     """Derive a CycloneDX 1.7 ML-BOM from a release's verified claims."""
-    manifest, digest = manifest_from_bytes(_read(directory / MANIFEST_NAME))
-    trusted = policy_from_bytes(_read(policy))
-    chain = verify_chain(_read(directory / CLAIMS_NAME), trusted, Digest(manifest.model_digest))
+    manifest, digest = manifest_from_bytes(read_input(directory / MANIFEST_NAME, MAX_MANIFEST_BYTES))
+    trusted = policy_from_bytes(read_input(policy, MAX_POLICY_BYTES))
+    chain = verify_chain(
+        read_input(directory / CLAIMS_NAME, MAX_CHAIN_BYTES), trusted, Digest(manifest.model_digest)
+    )
     text = json.dumps(mlbom_from_chain(chain, manifest, digest), indent=2, ensure_ascii=False) + "\n"
     if out is None:
         typer.echo(text, nl=False)
@@ -114,18 +122,11 @@ def mlbom(
         write_atomically(out, [text.encode()])
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnknownObjectError(f"cannot read {path}: {error.strerror}") from error
-
-
 def _base_of(text: str) -> tuple[Digest | None, bytes]:
     """The digest of the base model, and its claims where a file of them was given."""
     if not text or not Path(text).is_file():
         return (digest_from_text(text), b"") if text else (None, b"")
-    lines = _read(Path(text))
+    lines = read_input(Path(text), MAX_CHAIN_BYTES)
     claim = read_unverified(lines.splitlines()[-1]).claim if lines.endswith(b"\n") else None
     if claim is None:
         raise UsageError(f"{text} is not a file of claims")
@@ -134,7 +135,7 @@ def _base_of(text: str) -> tuple[Digest | None, bytes]:
 
 def _rack(platform: Path | None) -> Rack | None:
     if platform is not None:
-        return rack_from_platform(_read(platform))
+        return rack_from_platform(read_input(platform, MAX_PLATFORM_BYTES))
     nvml = load_nvml()
     return rack_from_nvml(nvml) if nvml else None
 

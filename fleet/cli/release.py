@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fleet.cli.inputs import read_input
+from fleet.cli.terminal import plain
 from models.digest import Digest, digest_from_text, digest_of, short
 from models.errors import RoskvaError, UnknownObjectError, UsageError
 from models.release.manifest import (
@@ -52,8 +54,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
 def sign(release_dir: ReleaseDir, keys: Keys, as_json: AsJson = False) -> None:
     """Sign all files as the publisher (OpenSSF Model Signing); what would not verify is not signed."""
     signature = release_dir / SIGNATURE_NAME
-    digest = digest_of(_read(release_dir / MANIFEST_NAME, MAX_MANIFEST_BYTES))
-    policy = policy_from_bytes(_read(keys / "public" / POLICY_NAME, MAX_POLICY_BYTES))
+    digest = digest_of(read_input(release_dir / MANIFEST_NAME, MAX_MANIFEST_BYTES))
+    policy = policy_from_bytes(read_input(keys / "public" / POLICY_NAME, MAX_POLICY_BYTES))
     sign_files(release_dir, KeyDirectory(keys).private_key("publisher"))
     try:
         with verify(release_dir.resolve(), digest, policy) as release:
@@ -100,7 +102,7 @@ def show(
         published = _published(repo, digest_from_text(release))
         manifest, digest, standing = published.manifest, published.digest, f"signed, in {repo}"
     elif Path(release).is_dir():
-        manifest, digest = manifest_from_bytes(_read(Path(release) / MANIFEST_NAME, MAX_MANIFEST_BYTES))
+        manifest, digest = manifest_from_bytes(read_input(Path(release) / MANIFEST_NAME, MAX_MANIFEST_BYTES))
         standing = "not verified: see `roskva release verify`"
     else:
         raise UsageError(f"{release[:80]!r} is no folder; to show a digest, name the repository with --repo")
@@ -126,9 +128,9 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Check a release as a device does before it loads it; each check is shown, the first that fails ends it."""
-    expected = digest_of(_read(release_dir / MANIFEST_NAME, MAX_MANIFEST_BYTES))
+    expected = digest_of(read_input(release_dir / MANIFEST_NAME, MAX_MANIFEST_BYTES))
     if trust is not None and repo is None:
-        policy = policy_from_bytes(_read(trust / POLICY_NAME, MAX_POLICY_BYTES))
+        policy = policy_from_bytes(read_input(trust / POLICY_NAME, MAX_POLICY_BYTES))
         with _Report(CHECKS).shown(as_json=as_json) as report:
             verify(release_dir.resolve(), expected, policy, report.add).close()
     elif repo is not None and trust is None:
@@ -188,7 +190,7 @@ def _published_policy(report: _Report, expected: Digest, repo: Path) -> TrustPol
 
 
 def _published(repo: Path, digest: Digest) -> AdmittedRelease:
-    root = _read(repo / "trust" / IMAGE_ROOT_NAME, MAX_MANIFEST_BYTES)
+    root = read_input(repo / "trust" / IMAGE_ROOT_NAME, MAX_MANIFEST_BYTES)
     with tempfile.TemporaryDirectory() as state:
         return read_release(FolderSource(repo), root, digest, Path(state), utc_now())
 
@@ -198,14 +200,6 @@ def _open_or_init(repo: Path, keys: KeyDirectory) -> ImageRepository:
         return ImageRepository.open(repo, keys)
     except UnknownObjectError:
         return ImageRepository.init(repo, keys)
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(max_bytes + 1)
-    except OSError as error:
-        raise UnknownObjectError(f"cannot read {path} ({error.strerror})") from error
 
 
 def _print_manifest(manifest: ReleaseManifest, digest: Digest, standing: str) -> None:
@@ -248,5 +242,5 @@ def _line(word: str, rest: str) -> Text:
 
 
 def _plain(text: str) -> Text:
-    """`text` without anything that a terminal would obey."""
-    return Text("".join(character if character.isprintable() else "�" for character in text))
+    """`text` without anything that a terminal would obey, markup included."""
+    return Text(plain(text))

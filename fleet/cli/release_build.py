@@ -13,29 +13,34 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from fleet.cli.inputs import read_input
 from models.digest import short
-from models.errors import ConfigurationError, UsageError
+from models.errors import ConfigurationError
+from models.lineage.chain import MAX_CHAIN_BYTES
 from models.quantise.apply import Precision
-from models.release.manifest import ReleaseLimits
+from models.release.manifest import MAX_MANIFEST_BYTES, ReleaseLimits
 from models.trust.keyset import KeyDirectory
 
 if TYPE_CHECKING:
     from models.release.build import BuildStep, BuiltRelease
 
-_MAX_FILE_BYTES = 1 << 20
-
 
 def build(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint's folder, as training saved it.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_DIR", help="The checkpoint's folder, as training saved it.")
+    ],
     claim: Annotated[Path, typer.Option(help="Its signed claim, from `roskva lineage record`.")],
     name: Annotated[str, typer.Option(help="The release's name, for example highway-pilot.")],
     version: Annotated[str, typer.Option(help="The release's version, for people.")],
     counter: Annotated[int, typer.Option(min=1, help="Grows with every release; a device never goes back.")],
-    keys: Annotated[Path, typer.Option(help="Folder with the builders' keys.")],
+    keys: Annotated[Path, typer.Option(help="The key set, as `roskva keys init` made it.")],
     out: Annotated[Path, typer.Option(help="The folder to write; it must not exist.")],
     precision: Annotated[Precision, typer.Option(help="How the weights are stored.")] = Precision.NVFP4,
-    hardware: Annotated[list[str] | None, typer.Option(help="Hardware class, once for each.")] = None,
+    hardware: Annotated[
+        list[str] | None, typer.Option(help="Hardware class, once for each; thor-t5000 if none is named.")
+    ] = None,
     limits: Annotated[
         Path | None, typer.Option(help="JSON with the limits that the release promises; else its family's.")
     ] = None,
@@ -50,7 +55,7 @@ def build(
 
     request = BuildRequest(
         checkpoint=checkpoint,
-        checkpoint_claim=_read(claim),
+        checkpoint_claim=read_input(claim, MAX_CHAIN_BYTES),
         limits=None if limits is None else _limits(limits),
         precision=precision,
         name=name,
@@ -76,18 +81,10 @@ def build(
     _show(console, built)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def _limits(path: Path) -> ReleaseLimits:
     try:
-        return msgspec.json.decode(_read(path), type=ReleaseLimits)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(read_input(path, MAX_MANIFEST_BYTES), type=ReleaseLimits)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"the limits in {path}: {error}") from error
 
 
@@ -120,8 +117,10 @@ def _show(console: Console, built: "BuiltRelease") -> None:
     console.print(files)
     console.print(_quantisation(built))
     for layer in built.report.left_alone:
-        console.print(f"[dim]left alone: {layer.graph}/{layer.weight} ({layer.left_alone})[/]")
-    console.print(f"\n{built.directory} is not signed yet: roskva release sign {built.directory} --keys …")
+        console.print(Text(f"left alone: {layer.graph}/{layer.weight} ({layer.left_alone})", "dim"))
+    # As `Text`: a folder's name may hold brackets, which are markup otherwise.
+    advice = f"\n{built.directory} is not signed yet: roskva release sign {built.directory} --keys …"
+    console.print(Text(advice), soft_wrap=True)
 
 
 def _quantisation(built: "BuiltRelease") -> Table:

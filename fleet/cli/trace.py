@@ -4,7 +4,8 @@ Owns: which objects are fetched, and that everything signed is verified here, fr
 Must not know: how findings are drawn (`trace_view`), what claims look like inside.
 
 The server is asked for bytes and believed in nothing that is signed. Two things are its and the device's word
-only, and are shown as such: that the device took the decision, and which devices ran a release.
+only, and are shown as such: that the device took the decision, and which devices ran a release. And of the
+releases that descend from a checkpoint the server names what it likes: each is checked, none is missed by us.
 """
 
 import json
@@ -21,16 +22,19 @@ from rich.tree import Tree
 
 from fleet.adapters.api_client import ApiClient, DecisionView, DescentView
 from fleet.cli import trace_view
+from fleet.cli.inputs import read_input
 from models.digest import Digest, digest_from_text
 from models.errors import ClaimError, MalformedError, UnknownObjectError, UsageError, VerificationError
 from models.lineage.chain import MAX_CHAIN_BYTES
 from models.lineage.examine import Findings, SmallFiles, examine
-from models.release.manifest import CLAIMS_NAME, SIGNATURE_NAME
+from models.release.manifest import CLAIMS_NAME, MAX_MANIFEST_BYTES, SIGNATURE_NAME
 from models.trust.admit import read_release
 from models.trust.image import IMAGE_ROOT_NAME
 from models.trust.metadata import utc_now
 from models.trust.oms import MAX_BUNDLE_BYTES
 
+_ID_HELP = "A decision as the console names it, for example thor-1:5f0c:1000042; or a checkpoint, sha256:…."
+"""Without placeholders between colons: the help would print `:boot:` as a picture of one."""
 _PIPE_WIDTH = 160
 """Columns where stdout is no terminal: digests stay on one line."""
 
@@ -71,8 +75,16 @@ class Auditor:
     now: datetime
 
     def decision(self, identity: str) -> DecisionTrace:
-        """The trace of `device:boot:sequence`. Raises `UnknownObjectError` where the server has no such decision."""
+        """The trace of `device:boot:sequence`.
+
+        Raises:
+            UnknownObjectError: the server has no such decision.
+            MalformedError: it answered with another one.
+        """
         decision = self.client.decision(identity)
+        found = f"{decision.device}:{decision.boot}:{decision.record.sequence}"
+        if {decision.id, found} != {identity}:
+            raise MalformedError(f"asked for the decision {identity}, the server answered with {found}")
         return DecisionTrace(decision, self.release(digest_from_text(decision.record.release_digest)))
 
     def descent(self, digest: Digest) -> DescentTrace:
@@ -102,15 +114,16 @@ class Auditor:
 
 
 def trace(
-    identity: Annotated[str, typer.Argument(metavar="ID|DIGEST", help="device:boot:sequence, or sha256:….")],
+    identity: Annotated[str, typer.Argument(metavar="ID|DIGEST", help=_ID_HELP)],
     server: Annotated[str, typer.Option(help="The fleet server, for example http://localhost:8080.")],
     trust: Annotated[Path, typer.Option(help="The folder with the pinned image-root.json.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Trace a decision to the rack that trained it, or a checkpoint to the devices that run it.
 
-    Every signature is checked here: TUF metadata from the pinned root, the release's, each claim's. Ends with 4
-    if anything does not hold, after showing all of it.
+    Every signature is checked here, from the pinned root on: TUF metadata, the release's, each claim's.
+
+    Ends with 4 if anything does not hold, after showing all of it.
     """
     with ApiClient(server) as client, tempfile.TemporaryDirectory(prefix="roskva-trace-") as state:
         auditor = Auditor(client, _pinned(trust), Path(state), utc_now())
@@ -161,7 +174,4 @@ def _print(as_json: bool, document: Callable[[], dict[str, object]], tree: Calla
 
 
 def _pinned(trust: Path) -> bytes:
-    try:
-        return (trust / IMAGE_ROOT_NAME).read_bytes()
-    except OSError as error:
-        raise UsageError(f"no pinned root {trust / IMAGE_ROOT_NAME} ({error.strerror})") from error
+    return read_input(trust / IMAGE_ROOT_NAME, MAX_MANIFEST_BYTES)

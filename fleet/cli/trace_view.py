@@ -3,7 +3,6 @@
 Owns: words, colours, the documented JSON shape. Must not know: fetching, verifying.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from fleet.adapters.api_client import DecisionView, DeviceUseView
+from fleet.cli.terminal import plain
 from models.digest import Digest, short
 from models.lineage.chain import ClaimVerdict
 from models.lineage.claim import (
@@ -37,7 +37,7 @@ def tree_of_decision(decision: DecisionView, findings: Findings) -> Tree:
     """From the action at the top to the rack at the bottom."""
     record = decision.record
     tree = Tree(Text.assemble(("action ", "bold"), _action(record)))
-    tree.add(_line("reasoning", f"“{plain(record.reasoning)}”"))
+    tree.add(_line("reasoning", f"“{record.reasoning}”"))
     tree.add(_line("decided", _timing(record)))
     device = tree.add(
         Text.assemble(
@@ -96,11 +96,6 @@ def json_of_descent(digest: Digest, judged: Judged, devices: Sequence[DeviceUseV
         "devices": [msgspec.to_builtins(use) for use in devices],
         "verified": not any(reason for _, reason in judged),
     }
-
-
-def plain(text: str) -> str:
-    """`text` without characters that control a terminal or turn its direction: devices and servers wrote it."""
-    return "".join("�" if unicodedata.category(letter) in {"Cc", "Cf", "Cs"} else letter for letter in text)
 
 
 def _add_release(tree: Tree, findings: Findings) -> None:
@@ -233,11 +228,11 @@ def _release_text(findings: Findings) -> Text:
 
 
 def _mark(text: str, *, ok: bool) -> Text:
-    return Text(f"✔ {text}", style="green") if ok else Text(f"✘ {text}", style="bold red")
+    return Text(f"✔ {plain(text)}", style="green") if ok else Text(f"✘ {plain(text)}", style="bold red")
 
 
 def _line(name: str, value: str) -> Text:
-    return Text.assemble((f"{name} ", "dim"), value)
+    return Text.assemble((f"{name} ", "dim"), plain(value))
 
 
 def _time(utc_ns: int) -> str:

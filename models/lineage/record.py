@@ -232,4 +232,11 @@ def _measurements_of(numbers: Mapping[str, object]) -> Iterator[Measurement]:
     known = set(_Training.__struct_fields__)
     for name, value in sorted(numbers.items()):
         if name not in known and isinstance(value, int | float) and not isinstance(value, bool):
-            yield Measurement(name, float(value))
+            yield Measurement(name, _measured(name, value))
+
+
+def _measured(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise MalformedError(f"{TRAINING_NAME}: {name[:80]!r} is too large a number") from error

@@ -252,6 +252,24 @@ def test_words_from_a_device_cannot_draw_on_the_terminal(audit: Audit) -> None:
     assert "[red]fine[/red]" in result.stdout
 
 
+def test_words_from_a_claim_cannot_draw_on_the_terminal(audit: Audit) -> None:
+    honest = audit.api.content(audit.claims_path).splitlines(keepends=True)
+    audit.api.lies[audit.claims_path] = b'{"\\u001b[2J\\u202e":1}\n' + b"".join(honest[1:])
+    result = audit.run()
+    assert exit_code(result) == 4
+    assert "✘ claim 1: " in result.stdout
+    assert not {"\x1b", "\u202e"} & set(result.stdout)
+
+
+def test_an_answer_about_another_decision_is_not_taken_for_this_one(audit: Audit) -> None:
+    audit.api.decisions["thor-9:5f0c:7"] = decision_record(audit.digest)
+    audit.api.lies[f"decisions/{ID}"] = audit.api.content("decisions/thor-9:5f0c:7")
+    result = audit.run()
+    assert exit_code(result) == 4
+    assert "thor-9:5f0c:7" in str(result.exception)
+    assert not result.stdout
+
+
 @pytest.mark.parametrize(
     ("identity", "code"),
     [("thor-1:5f0c:404", 2), ("sha256:" + "0" * 64, 2), ("thor-1", 2), ("sha256:beef", 2)],

@@ -245,7 +245,17 @@ def test_the_trainers_own_record_is_in_the_claim(tmp_path: Path) -> None:
     assert claim.finished_utc == "2026-11-01T09:00:00Z"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"steps": -1}', '{"steps": "many"}', '{"code_version": "v1"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"steps": -1}',
+        '{"steps": "many"}',
+        '{"code_version": "v1"}',
+        '{"loss": 1' + "0" * 400 + "}",
+    ],
+)
 def test_a_training_record_that_contradicts_itself_is_refused(tmp_path: Path, text: str) -> None:
     folder = huggingface(tmp_path / "x")
     (folder / "training.json").write_text(text)
