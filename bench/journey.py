@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from agent.control.worker import DECISIONS_PER_EPOCH
 from fleet.adapters.api_client import ApiClient
 from fleet.cli.trace import Auditor
 from fleet.demo.commands import Commands
@@ -28,7 +29,6 @@ from models.wire.messages import LoopFigures
 
 _BEFORE_S = 15.0
 _FLUSH_S = 3.0
-_PER_EPOCH = 10_000_000
 _ALL = 1000
 _READY_S = 90.0
 
@@ -125,7 +125,7 @@ def _numbered(found: Iterable[SeenDecision]) -> int:
     """Decisions that the workers numbered: within an epoch they count from the first to the last."""
     highest: dict[tuple[str, int], int] = {}
     for decision in found:
-        epoch, number = divmod(decision.record.sequence, _PER_EPOCH)
+        epoch, number = divmod(decision.record.sequence, DECISIONS_PER_EPOCH)
         highest[decision.device, epoch] = max(highest.get((decision.device, epoch), 0), number)
     return sum(highest.values())
 

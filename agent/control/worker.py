@@ -33,7 +33,8 @@ from models.release.manifest import ReleaseLimits
 from models.runtime.policy import Decision, Knobs, Observation, Policy
 from models.wire.messages import DecisionRecord
 
-DECISIONS_PER_EPOCH = 10_000_000
+DECISIONS_PER_EPOCH = 1_000_000_000
+"""A year at 30 Hz: the numbers of two workers of one boot never meet."""
 _S = 1_000_000_000
 _POLL_NS = 3_000_000
 _NAP_NS = 40_000_000

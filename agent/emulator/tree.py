@@ -4,13 +4,12 @@ Owns: which files there are, their first values, and what a boot changes (hwmon 
 power mode). Must not know: how values move afterwards, who reads them.
 """
 
+import random
 import shlex
 import shutil
 import sys
 import uuid
 from pathlib import Path
-
-import numpy as np
 
 import agent
 from agent.emulator.profile import (
@@ -55,7 +54,7 @@ def create_tree(root: Path, profile: Profile, seed: int) -> bool:
     """Make the tree where there is none; False where there already is one, which is then left as it is."""
     if (root / BOOT_ID).exists():
         return False
-    rng = np.random.default_rng(seed)
+    rng = random.Random(seed)  # noqa: S311 - in which order drivers probe is no secret
     mode = next(mode for mode in profile.modes if mode.number == profile.default_mode)
     files = _identity() | _gpu(mode) | _memory() | _cpus(mode) | _thermal(rng) | _supplies()
     files |= _nvpmodel(profile, mode) | {"etc/nv_tegra_release": profile.tegra_release + "\n"}
@@ -84,7 +83,7 @@ def reboot(root: Path, profile: Profile, seed: int) -> None:
         _put(root, name, text)
     for entry in (root / HWMON).iterdir():
         entry.unlink()
-    rng = np.random.default_rng([seed, uuid.uuid4().int >> 64])
+    rng = random.Random(f"{seed} {uuid.uuid4()}")  # noqa: S311 - nor is this
     _link_hwmon(root, _hwmon(profile), rng)
     _put(root, BOOT_ID, f"{uuid.uuid4()}\n")
 
@@ -141,9 +140,9 @@ def _cpus(mode: PowerMode) -> Files:
     return files
 
 
-def _thermal(rng: np.random.Generator) -> Files:
+def _thermal(rng: random.Random) -> Files:
     files: Files = {}
-    for number, index in enumerate(rng.permutation(len(ZONES))):
+    for number, index in enumerate(_shuffled(len(ZONES), rng)):
         zone = f"{THERMAL}/thermal_zone{number}"
         files |= {f"{zone}/type": f"{ZONES[index]}\n", f"{zone}/temp": _fixed(38_000)}
         files |= {f"{zone}/trip_point_0_temp": "114500\n", f"{zone}/trip_point_0_type": "critical\n"}
@@ -186,15 +185,20 @@ def _hwmon(profile: Profile) -> dict[str, Files]:
     }
 
 
-def _link_hwmon(root: Path, devices: dict[str, Files], rng: np.random.Generator) -> None:
+def _link_hwmon(root: Path, devices: dict[str, Files], rng: random.Random) -> None:
     """Make the devices once, and number them anew: as after any boot, the numbers mean nothing."""
     (root / HWMON).mkdir(parents=True, exist_ok=True)
-    numbers = rng.permutation(len(devices))
+    numbers = _shuffled(len(devices), rng)
     for number, (device, files) in zip(numbers, devices.items(), strict=True):
         home = f"sys/devices/platform/emulated-{device}/hwmon"
         for name, text in files.items():
             _put(root, f"{home}/{name}", text)
         (root / HWMON / f"hwmon{number}").symlink_to(f"../../devices/platform/emulated-{device}/hwmon")
+
+
+def _shuffled(count: int, rng: random.Random) -> list[int]:
+    """0 to `count` - 1 in the order of a boot. No array library: `nvpmodel` imports this and has to be quick."""
+    return rng.sample(range(count), count)
 
 
 def _nvpmodel(profile: Profile, mode: PowerMode) -> Files:

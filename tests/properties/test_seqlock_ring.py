@@ -4,6 +4,8 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,28 +16,40 @@ from agent.adapters.clock import MonotonicClock
 from agent.board.ring import RingReader, RingWriter
 from agent.board.seqlock import BoardReader
 from tests.fakes.board_writer import SAME, same
+from tests.fakes.memory import directory_in_memory
 
 _S = 1_000_000_000
 
 
-def writing(kind: str, path: Path) -> subprocess.Popen[bytes]:
-    """A process that writes without pause; returns once the file is there."""
+@contextmanager
+def writing(kind: str, path: Path) -> Iterator[None]:
+    """While a process writes without pause, from the moment the file is there; killed at the end."""
     process = subprocess.Popen([sys.executable, "-m", "tests.fakes.board_writer", kind, str(path)])
     clock = MonotonicClock()
-    deadline_ns = clock.mono_ns() + 20 * _S
-    while not path.exists():
-        assert clock.mono_ns() < deadline_ns, "the writer did not start"
-        clock.sleep_until(clock.mono_ns() + _S // 100)
-    return process
+    deadline_ns = clock.mono_ns() + 60 * _S
+    try:
+        while not path.exists():
+            assert clock.mono_ns() < deadline_ns, "the writer did not start"
+            clock.sleep_until(clock.mono_ns() + _S // 100)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    with directory_in_memory() as directory:
+        yield directory
 
 
 def test_no_reader_ever_sees_half_a_record_even_from_a_writer_that_is_killed_again_and_again(
-    tmp_path: Path,
+    memory: Path,
 ) -> None:
-    path, clock, read = tmp_path / "same.board", MonotonicClock(), 0
+    path, clock, read = memory / "same.board", MonotonicClock(), 0
     for _ in range(4):
-        process = writing("board", path)
-        with BoardReader(path, SAME) as reader:
+        with writing("board", path):
+            reader = BoardReader(path, SAME)
             end_ns = clock.mono_ns() + _S // 4
             while clock.mono_ns() < end_ns:
                 stamped = reader.read()
@@ -43,23 +57,20 @@ def test_no_reader_ever_sees_half_a_record_even_from_a_writer_that_is_killed_aga
                     assert stamped.record == same(stamped.record.a)
                     assert stamped.mono_ns == stamped.record.a
                     read += 1
-            process.kill()
-            process.wait()
-            left = reader.read()
-            assert left is None or left.record == same(left.record.a)
-    assert read > 100
+        left = reader.read()
+        assert left is None or left.record == same(left.record.a)
+        reader.close()
+    assert read > 20
 
 
-def test_a_ring_hands_over_every_record_in_order_while_its_writer_never_rests(tmp_path: Path) -> None:
-    path, clock = tmp_path / "numbers.ring", MonotonicClock()
-    process = writing("ring", path)
-    reader = RingReader(path)
+def test_a_ring_hands_over_every_record_in_order_while_its_writer_never_rests(memory: Path) -> None:
+    path, clock = memory / "numbers.ring", MonotonicClock()
     taken: list[bytes] = []
-    end_ns = clock.mono_ns() + _S
-    while clock.mono_ns() < end_ns:
-        taken += reader.drain(1000)
-    process.kill()
-    process.wait()
+    with writing("ring", path):
+        reader = RingReader(path)
+        end_ns = clock.mono_ns() + _S
+        while clock.mono_ns() < end_ns:
+            taken += reader.drain(1000)
     taken += reader.drain(1000)
     assert reader.skipped == 0
     assert len(taken) > 100

@@ -252,6 +252,11 @@ def test_a_decision_is_published_with_its_number_its_epoch_and_its_release(bench
     assert (record.ticks, record.energy_j) == (0, 0.0)
 
 
+def test_a_worker_that_drives_for_a_year_does_not_run_into_the_numbers_of_the_next() -> None:
+    assert DECISIONS_PER_EPOCH > 366 * 86_400 * 30
+    assert 1_000_000 * DECISIONS_PER_EPOCH < 2**53  # a JSON number stays whole, whoever reads it
+
+
 def test_a_plan_with_a_number_that_is_none_is_never_published(bench: Bench) -> None:
     bench.serve(0.55, SimulatedSettings(failure=Failure.NOT_FINITE, fail_after=3))
     plan = bench.plan

@@ -64,7 +64,7 @@ class Device:
             status = _end_or_ready(process, self.run / worker_board(Worker.A))
         finally:
             process.terminate()
-            process.wait(5)
+            process.wait(20)
         return status, _board(self.run / worker_board(Worker.A))
 
 

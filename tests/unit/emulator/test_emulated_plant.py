@@ -190,7 +190,7 @@ def test_the_emulate_command_drives_the_reference_world_and_ends_on_sigterm(tmp_
     try:
         _await_file(tmp_path / "run/roskva" / REFEREE_FILE)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=20) == 0
     finally:
         process.kill()
         process.wait()
@@ -201,7 +201,7 @@ def test_the_emulate_command_drives_the_reference_world_and_ends_on_sigterm(tmp_
 
 
 def _await_file(path: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < deadline, f"{path.name} did not come"
         threading.Event().wait(0.05)

@@ -1,6 +1,7 @@
 """The emulated tree is the one that the vendor's documents and public dumps describe."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ def test_a_mode_of_another_mask_waits_for_a_reboot(root: Path) -> None:
     reboot(root, R39, seed=1)
     assert _nvpmodel(root, "-q").stdout == "NV Power Mode: 70W\n3\n"
     assert (root / GPU / "max_freq").read_text() == "1530000000\n"
+
+
+def test_nvpmodel_answers_without_loading_an_array_library(root: Path) -> None:
+    """The governor waits for its answer, and no longer than two seconds."""
+    program = "import sys, agent.emulator.nvpmodel; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_nvpmodel_lists_its_modes(root: Path) -> None:

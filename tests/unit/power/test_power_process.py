@@ -27,13 +27,13 @@ def test_the_process_reports_ready_feeds_its_watchdog_and_ends_on_sigterm(tmp_pa
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
-        listener.settimeout(20)
+        listener.settimeout(60)
         environment = {**os.environ, "NOTIFY_SOCKET": address}
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment)
         try:
             heard = [listener.recv(256) for _ in range(4)]
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=2) == 0
+            assert process.wait(timeout=20) == 0
         finally:
             process.kill()
             process.wait()
