@@ -7,18 +7,18 @@ Must not know: how boards are stored, what anyone does with them.
 | file | writer | readers |
 |---|---|---|
 | `observation.board` | plant | policy workers |
-| `vehicle.board` | plant | follower, `manage` |
+| `vehicle.board` | plant | follower, `control`, `manage` |
 | `actuation.board` | follower | plant |
-| `loop.board` | follower | `manage`, status |
+| `loop.board` | follower | `control`, `manage`, status |
 | `actuations.ring` | follower | `manage` |
-| `plan-a.board`, `plan-b.board` | policy worker a, b | follower |
+| `plan-a.board`, `plan-b.board` | policy worker a, b | follower, `control` |
 | `limits-a.board`, `limits-b.board` | policy worker a, b | follower |
 | `worker-a.board`, `worker-b.board` | policy worker a, b | `control`, `power`, `manage`, the emulator |
 | `decisions-a.ring`, `decisions-b.ring` | policy worker a, b | `manage` |
 | `policy.board` | `control` | follower, workers, `manage`, status |
 | `swap.board` | `manage` | `control` |
 | `update.board` | `manage` | status |
-| `power.board` | `power` | workers, `manage`, status |
+| `power.board` | `power` | workers, `manage`, status, the emulator |
 
 Times are monotonic nanoseconds of this boot. Digests are 32 raw bytes, all zero for none.
 """
@@ -84,7 +84,7 @@ def observation_layout(plant: PlantSpec) -> Layout[ObservationRecord]:
 
 
 class VehicleRecord(NamedTuple):
-    """The vehicle now, in the local frame (x east, y north); `safe_to_swap` and `stop_requested` are 0 or 1."""
+    """The vehicle now, in the local frame (x east, y north); `safe_to_swap` is 0 or 1."""
 
     mono_ns: int
     x_m: float
@@ -339,7 +339,7 @@ class PowerRecord(NamedTuple):
 POWER = Layout("power", PowerRecord, "ddddddqdqq16s96s")
 
 DECISION_SLOT_BYTES = 4096
-"""A `models.wire.messages.DecisionRecord`-shaped JSON record, times monotonic, before execution is known."""
+"""A `models.wire.messages.DecisionRecord` as JSON, before it is known how the decision was executed."""
 DECISION_SLOTS = 512
 APPLIED_SLOTS = 8192
 """80 s of ticks at 100 Hz: as long as `manage` may be away before ticks are dropped and counted."""

@@ -168,14 +168,15 @@ class FollowerSeat(_Occupied):
         """Start a follower."""
         self._child, self._started_ns = self._spawn(), mono_ns
 
-    def watch(self, mono_ns: int) -> bool:
+    def watch(self, mono_ns: int, forgiving: bool) -> bool:
         """Start the follower again where it died or its board stands still; whether that was so.
 
-        At once, except that one which cannot start is tried twice a second and no more.
+        At once, except that one which cannot start is tried twice a second and no more. While `forgiving`, a
+        board that stands still is no reason.
         """
         self._board.news(mono_ns)
         settled = mono_ns - self._started_ns > 2 * _FOLLOWER_HUNG_NS
-        hung = settled and self._board.recent(mono_ns, _FOLLOWER_HUNG_NS) is None
+        hung = settled and not forgiving and self._board.recent(mono_ns, _FOLLOWER_HUNG_NS) is None
         too_soon = mono_ns - self._started_ns < _FOLLOWER_PAUSE_NS
         if too_soon or (self.runs and not hung):
             return False

@@ -34,7 +34,7 @@ from agent.board.records import (
     worker_board,
 )
 from agent.board.seqlock import BoardWriter
-from agent.control.seat import Child, FollowerSeat, Pulse, Release, Seat
+from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
 from agent.ports import Clock
 from models.errors import RoskvaError
@@ -42,7 +42,7 @@ from models.errors import RoskvaError
 _S = 1_000_000_000
 CYCLE_NS = _S // 20
 _STALLED_NS = _S
-"""A gap of our own this long says nothing about the silence of others."""
+"""A gap of our own this long says nothing about the silence of others, who may have been stopped with us."""
 _PLAN_MAX_AGE_NS = 2 * _S
 _VEHICLE_MAX_AGE_NS = _S // 2
 _ORDERS: dict[int, On] = {
@@ -101,6 +101,7 @@ class Supervisor:
         self._restarts = 0
         self._follower = FollowerSeat(run, spawner.follower)
         self._cycled_ns = clock.mono_ns()
+        self._forgiving_ns = 0
         self._doings: dict[Do, Callable[[int], None]] = {
             Do.START: self._start_candidate,
             Do.RELOAD: self._reload,
@@ -120,13 +121,15 @@ class Supervisor:
     def cycle(self) -> None:
         """Look at everything once, act on it, publish."""
         now_ns = self._clock.mono_ns()
-        stalled = now_ns - self._cycled_ns > _STALLED_NS
+        if now_ns - self._cycled_ns > _STALLED_NS:
+            self._forgiving_ns = now_ns + HUNG_NS
         self._cycled_ns = now_ns
-        if not stalled and self._follower.watch(now_ns):
+        forgiving = now_ns < self._forgiving_ns
+        if self._follower.watch(now_ns, forgiving):
             self._restarts += 1
         self._obey(now_ns)
         for place in list(self._seats):
-            self._watch(place, now_ns, stalled)
+            self._watch(place, now_ns, forgiving)
         if self._step is Step.GOING and self._is_safe(now_ns):
             self._on(On.SAFE, now_ns)
         self._publish(now_ns)
@@ -145,7 +148,7 @@ class Supervisor:
     # --- workers
 
     def _seat_live(self, now_ns: int) -> None:
-        """Put the durably live release in place A and start its worker."""
+        """Put the durably live release in a free place and start its worker."""
         release = self._durably_live()
         if release is None:
             return
@@ -169,7 +172,7 @@ class Supervisor:
         self._epoch += 1
         seat.started(self._spawner.worker(place, seat.release, self._epoch), self._epoch, now_ns)
 
-    def _watch(self, place: Worker, now_ns: int, stalled: bool) -> None:
+    def _watch(self, place: Worker, now_ns: int, forgiving: bool) -> None:
         """One seat: start it where that is due, act on what became of its worker."""
         seat = self._seats[place]
         if seat.due_ns is not None:
@@ -178,7 +181,7 @@ class Supervisor:
                 self._start_worker(place, now_ns)
             return
         pulse = seat.pulse(now_ns)
-        if pulse is Pulse.HUNG and stalled:
+        if pulse is Pulse.HUNG and forgiving:
             return
         if pulse is Pulse.READY:
             self._is_ready(seat, now_ns)

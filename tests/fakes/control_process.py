@@ -1,4 +1,4 @@
-"""The control process over simulated releases: `python -m tests.fakes.control_process --root R --live a DIGEST`.
+"""The control process over simulated releases: `python -m tests.fakes.control_process --root R --slot a --digest D`.
 
 Owns: the wiring of `agent.app.control` with the simulated worker program and a live slot from the command line.
 """

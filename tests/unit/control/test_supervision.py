@@ -283,6 +283,20 @@ def test_a_supervisor_that_was_stopped_itself_does_not_call_others_hung(bench: B
     assert bench.policy.restarts == 0
 
 
+def test_after_a_stall_of_the_machine_everyone_gets_the_time_to_speak_again(bench: Bench) -> None:
+    """What stopped the supervisor stopped its children too: they may need a while longer than it does."""
+    bench.drive_candidate()
+    bench.silent.add("follower")
+    bench.clock.advance(30.0)
+    policy = bench.cycle(40)
+    assert (policy.candidate, policy.restarts) == (CandidateState.DRIVING, 0)
+    bench.spawner.followers[-1].status = -9
+    bench.cycle()
+    assert len(bench.spawner.followers) == 2
+    bench.cycle(40)
+    assert bench.policy.candidate == CandidateState.FAILED
+
+
 def test_an_order_that_was_served_is_not_served_again_by_the_next_supervisor(bench: Bench) -> None:
     bench.drive_candidate()
     bench.live = NEW
