@@ -4,6 +4,8 @@ Owns: requests, size bounds, deadlines, and turning HTTP's failures into ours; a
 Must not know: what an answer is worth. Nothing from the server is believed here; `models` verifies it.
 """
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -17,6 +19,9 @@ from models.wire.messages import DecisionRecord, Repository
 
 API_PATH = "/api/v1"
 TIMEOUT_S = 10.0
+"""Without a byte."""
+ANSWER_S = 60.0
+"""For a whole answer, however it trickles."""
 MAX_ANSWER_BYTES = 16 << 20
 
 T = TypeVar("T")
@@ -65,10 +70,18 @@ class ApiClient:
     """One fleet server. Every call raises `TransferError` where the server can't be reached or fails."""
 
     def __init__(
-        self, url: str, timeout_s: float = TIMEOUT_S, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Talk to the server at `url`; opens nothing yet. `transport` replaces the network, in tests."""
-        self._url = url.rstrip("/")
+        """Talk to the server at `url`; opens nothing yet. `transport` replaces the network, in tests.
+
+        Raises:
+            UsageError: `url` is no address of a server.
+        """
+        self._url, self._now_s = _checked(url).rstrip("/"), now_s
         self._http = httpx.Client(base_url=self._url + API_PATH, timeout=timeout_s, transport=transport)
 
     def __enter__(self) -> Self:
@@ -113,7 +126,7 @@ class ApiClient:
     def _bytes(self, path: str, max_bytes: int) -> bytes:
         try:
             with self._http.stream("GET", path) as answer:
-                body = _bounded(answer, path, max_bytes)
+                body = self._bounded(answer, path, max_bytes)
         except httpx.HTTPError as error:
             raise TransferError(f"{self._url} does not answer: {error or type(error).__name__}") from error
         if answer.status_code == httpx.codes.NOT_FOUND:
@@ -122,20 +135,33 @@ class ApiClient:
             raise _failure(path, answer.status_code, body)
         return body
 
+    def _bounded(self, answer: httpx.Response, path: str, max_bytes: int) -> bytes:
+        body, end_s = bytearray(), self._now_s() + ANSWER_S
+        for block in answer.iter_bytes():
+            body += block
+            if len(body) > max_bytes:
+                raise TransferError(
+                    f"the answer to {path} is longer than the {max_bytes} bytes that are read"
+                )
+            if self._now_s() > end_s:
+                raise TransferError(f"the answer to {path} takes more than {ANSWER_S:.0f} seconds")
+        return bytes(body)
 
-def _bounded(answer: httpx.Response, path: str, max_bytes: int) -> bytes:
-    body = bytearray()
-    for block in answer.iter_bytes():
-        body += block
-        if len(body) > max_bytes:
-            raise TransferError(f"the answer to {path} is longer than the {max_bytes} bytes that are read")
-    return bytes(body)
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"the server {url[:80]!r} is no address: {error}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise UsageError(f"the server {url[:80]!r} is no address; write for example http://localhost:8080")
+    return url
 
 
 def _failure(path: str, status: int, body: bytes) -> RoskvaError:
     try:
         detail = msgspec.json.decode(body, type=_Problem).detail
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         detail = ""
     if status == httpx.codes.BAD_REQUEST:
         return UsageError(detail or f"the server does not understand {path}")

@@ -14,6 +14,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.text import Text
@@ -21,9 +22,10 @@ from rich.text import Text
 from fleet.cli.code_of import code_from_text
 from fleet.cli.inputs import read_input
 from models.digest import Digest, digest_from_text
-from models.errors import UsageError
-from models.lineage.chain import MAX_CHAIN_BYTES, verify_chain
+from models.errors import MalformedError, UsageError
+from models.lineage.chain import MAX_CHAIN_BYTES
 from models.lineage.claim import TrainingParameters, read_unverified, sign_claim
+from models.lineage.examine import SmallFiles, examine
 from models.lineage.facts import Rack, Tool
 from models.lineage.mlbom import mlbom_from_chain
 from models.lineage.rack import MAX_PLATFORM_BYTES, load_nvml, rack_from_nvml, rack_from_platform
@@ -36,9 +38,16 @@ from models.lineage.record import (
     run_from_environment,
 )
 from models.release.files import table_bytes
-from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, manifest_from_bytes
+from models.release.manifest import (
+    CLAIMS_NAME,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    SIGNATURE_NAME,
+    manifest_from_bytes,
+)
 from models.trust.atomic import write_atomically
 from models.trust.keys import private_key_from_pem
+from models.trust.oms import MAX_BUNDLE_BYTES
 from models.trust.policy import MAX_POLICY_BYTES, policy_from_bytes
 
 TABLE_NAME = "checkpoint.table"
@@ -80,7 +89,7 @@ def record(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")] = False,
 ) -> None:
     """Hash a checkpoint, and sign the claim of how it came to be."""
-    signer = private_key_from_pem(read_input(key, MAX_POLICY_BYTES))
+    signer = _signer(key)
     base_digest, base_claims = _base_of(base)
     facts = SiteFacts(
         now_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -109,12 +118,13 @@ def mlbom(
     policy: Annotated[Path, typer.Option(help="The trust policy, builders.json: whose claims count.")],
     out: Annotated[Path | None, typer.Option(help="Where it goes; stdout if not given.")] = None,
 ) -> None:
-    """Derive a CycloneDX 1.7 ML-BOM from a release's verified claims."""
+    """Derive a CycloneDX 1.7 ML-BOM from a signed release and its claims, once both are verified."""
     manifest, digest = manifest_from_bytes(read_input(directory / MANIFEST_NAME, MAX_MANIFEST_BYTES))
-    trusted = policy_from_bytes(read_input(policy, MAX_POLICY_BYTES))
-    chain = verify_chain(
-        read_input(directory / CLAIMS_NAME, MAX_CHAIN_BYTES), trusted, Digest(manifest.model_digest)
+    files = SmallFiles(
+        signature=read_input(directory / SIGNATURE_NAME, MAX_BUNDLE_BYTES),
+        claims=read_input(directory / CLAIMS_NAME, MAX_CHAIN_BYTES),
     )
+    chain = examine(manifest, files, policy_from_bytes(read_input(policy, MAX_POLICY_BYTES))).insist()
     text = json.dumps(mlbom_from_chain(chain, manifest, digest), indent=2, ensure_ascii=False) + "\n"
     if out is None:
         typer.echo(text, nl=False)
@@ -122,15 +132,33 @@ def mlbom(
         write_atomically(out, [text.encode()])
 
 
+def _signer(path: Path) -> EllipticCurvePrivateKey:
+    try:
+        return private_key_from_pem(read_input(path, MAX_POLICY_BYTES))
+    except MalformedError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
 def _base_of(text: str) -> tuple[Digest | None, bytes]:
     """The digest of the base model, and its claims where a file of them was given."""
-    if not text or not Path(text).is_file():
-        return (digest_from_text(text), b"") if text else (None, b"")
+    if not text:
+        return None, b""
+    if not Path(text).is_file():
+        return _named(text), b""
     lines = read_input(Path(text), MAX_CHAIN_BYTES)
     claim = read_unverified(lines.splitlines()[-1]).claim if lines.endswith(b"\n") else None
     if claim is None:
         raise UsageError(f"{text} is not a file of claims")
     return claim.subject_digest, lines
+
+
+def _named(text: str) -> Digest:
+    try:
+        return digest_from_text(text)
+    except MalformedError as error:
+        raise UsageError(
+            f"--base {text[:80]!r} is neither a file of claims nor a digest, sha256:…"
+        ) from error
 
 
 def _rack(platform: Path | None) -> Rack | None:

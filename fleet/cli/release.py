@@ -20,7 +20,7 @@ from rich.text import Text
 from fleet.cli.inputs import read_input
 from fleet.cli.terminal import plain
 from models.digest import Digest, digest_from_text, digest_of, short
-from models.errors import RoskvaError, UnknownObjectError, UsageError
+from models.errors import MalformedError, RoskvaError, UnknownObjectError, UsageError
 from models.release.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -98,8 +98,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """What a release says of itself. From a folder that is its own word; from a repository it is signed."""
-    if repo is not None and not Path(release).is_dir():
-        published = _published(repo, digest_from_text(release))
+    if repo is not None:
+        published = _published(repo, _digest(release))
         manifest, digest, standing = published.manifest, published.digest, f"signed, in {repo}"
     elif Path(release).is_dir():
         manifest, digest = manifest_from_bytes(read_input(Path(release) / MANIFEST_NAME, MAX_MANIFEST_BYTES))
@@ -107,10 +107,7 @@ def show(
     else:
         raise UsageError(f"{release[:80]!r} is no folder; to show a digest, name the repository with --repo")
     if as_json:
-        described: dict[str, Any] = {
-            "release": digest,
-            "verified": repo is not None and not Path(release).is_dir(),
-        }
+        described: dict[str, Any] = {"release": digest, "verified": repo is not None}
         typer.echo(json.dumps({**described, "manifest": msgspec.to_builtins(manifest)}))
     else:
         _print_manifest(manifest, digest, standing)
@@ -193,6 +190,13 @@ def _published(repo: Path, digest: Digest) -> AdmittedRelease:
     root = read_input(repo / "trust" / IMAGE_ROOT_NAME, MAX_MANIFEST_BYTES)
     with tempfile.TemporaryDirectory() as state:
         return read_release(FolderSource(repo), root, digest, Path(state), utc_now())
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return digest_from_text(text)
+    except MalformedError as error:
+        raise UsageError(f"--repo finds a release by its digest; {error}") from error
 
 
 def _open_or_init(repo: Path, keys: KeyDirectory) -> ImageRepository:

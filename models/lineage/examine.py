@@ -53,10 +53,10 @@ class Findings:
         broken = [str(verdict) for verdict in self.verdicts if not verdict.verified]
         return tuple(reason for reason in (*broken, self.lineage_reason, self.signature_reason) if reason)
 
-    def insist(self) -> None:
-        """Raise `ClaimError` or `ModelSignatureError`, naming everything that does not hold."""
-        if self.verified:
-            return
+    def insist(self) -> Chain:
+        """The lineage. Raises `ClaimError` or `ModelSignatureError`, naming everything that does not hold."""
+        if self.chain is not None and self.verified:
+            return self.chain
         kind = ModelSignatureError if self.reasons == (self.signature_reason,) else ClaimError
         raise kind("; ".join(self.reasons))
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 
 from models.digest import Digest, digest_from_text, digest_of_file
-from models.errors import DigestMismatchError, MalformedError
+from models.errors import DigestMismatchError, MalformedError, UsageError
 from models.lineage.claim import Claim, CodeRef, Parent, ParentRole, Step, TrainingParameters
 from models.lineage.facts import Count, Facts, Measurement, Rack, Run, Text, Tool
 from models.lineage.layout import Layout, recognise
@@ -141,22 +141,26 @@ def dataset_from_text(text: str) -> Parent:
     """`NAME=DIGEST`, or `NAME=PATH` of a file or a folder that is hashed here, as a dataset.
 
     Raises:
-        MalformedError: no name, or neither a digest nor a path that exists.
+        UsageError: no name, or neither a digest nor a path that exists.
     """
     name, _, value = text.partition("=")
-    if not name or not value:
-        raise MalformedError(f"dataset {text[:80]!r}: write NAME=sha256:… or NAME=PATH")
-    return Parent(ParentRole.DATASET, _content_digest(value), name)
-
-
-def _content_digest(value: str) -> Digest:
     path = Path(value)
+    if name and value and (path.is_dir() or path.is_file()):
+        return Parent(ParentRole.DATASET, _content_digest(path), name)
+    try:
+        digest = digest_from_text(value if name else "")
+    except MalformedError as error:
+        raise UsageError(
+            f"dataset {text[:80]!r}: write NAME=sha256:… (64 digits), or NAME=PATH of a file or folder"
+        ) from error
+    return Parent(ParentRole.DATASET, digest, name)
+
+
+def _content_digest(path: Path) -> Digest:
     if path.is_dir():
         return table_digest(scan(path, rule=NameRule.CHECKPOINT))
-    if path.is_file():
-        with path.open("rb") as file:
-            return digest_of_file(file)[0]
-    return digest_from_text(value)
+    with path.open("rb") as file:
+        return digest_of_file(file)[0]
 
 
 def _scheduled(environment: Mapping[str, str]) -> tuple[str, str, str, int | None]:

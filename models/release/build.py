@@ -116,7 +116,8 @@ def build(request: BuildRequest, on_step: Callable[[BuildStep], None] = lambda _
     if request.out.exists():
         raise UsageError(f"{request.out} exists; a release is never overwritten")
     check_keys(request.keys)
-    check_name(f"{request.name}/{request.version}")  # it becomes a path where releases are published
+    for part in (request.name, request.version):  # each becomes one folder where releases are published
+        check_name(part, most=1)
     return _Build(request, on_step).run()
 
 

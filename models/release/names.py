@@ -23,13 +23,13 @@ class NameRule(Enum):
     """Also `.metadata` and `__0_0.distcp`, which training frameworks write."""
 
 
-def check_name(path: str, rule: NameRule = NameRule.RELEASE) -> None:
-    """Raise `HostileNameError` where `path`, relative and with `/` between components, is not one of ours."""
+def check_name(path: str, rule: NameRule = NameRule.RELEASE, most: int = MAX_COMPONENTS) -> None:
+    """Raise `HostileNameError` where `path`, relative and at most `most` components with `/` between, is not ours."""
     components = path.split("/")
-    fits = len(path) <= MAX_NAME_CHARACTERS and len(components) <= MAX_COMPONENTS
+    fits = len(path) <= MAX_NAME_CHARACTERS and len(components) <= most
     if not fits or not all(rule.value.fullmatch(component) for component in components):
         raise HostileNameError(
-            f"file name {path[:80]!r}: use at most {MAX_COMPONENTS} parts of letters, digits, dots, dashes and "
+            f"file name {path[:80]!r}: use at most {most} parts of letters, digits, dots, dashes and "
             f"underscores, letter or digit first, {MAX_NAME_CHARACTERS} characters in all"
         )
 

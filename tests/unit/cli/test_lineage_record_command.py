@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from fleet.cli.code_of import code_from_text, without_credentials
 from fleet.cli.lineage import app
 from models.digest import digest_of
-from models.errors import ClaimError, MalformedError, RoskvaError, UsageError
+from models.errors import ClaimError, ModelSignatureError, RoskvaError, UsageError
 from models.lineage.chain import verify_chain
 from models.lineage.claim import CodeRef, Parent, ParentRole, Step, VerifiedClaim, open_claim
 from models.trust.keyset import KeyDirectory, init_development_keys, policy_of
@@ -107,9 +107,10 @@ def test_a_tuned_checkpoint_carries_the_claims_of_its_base(
 @pytest.mark.parametrize(
     ("options", "kind"),
     [
-        (("--dataset", "roads"), MalformedError),
+        (("--dataset", "roads"), UsageError),
+        (("--dataset", "roads=nowhere"), UsageError),
         (("--code", "main"), UsageError),
-        (("--base", "sha256:beef"), MalformedError),
+        (("--base", "sha256:beef"), UsageError),
         (("--run-name", "two\nlines"), ClaimError),
     ],
 )
@@ -127,7 +128,8 @@ def test_a_key_that_is_none_is_refused_before_anything_is_hashed(
     key = keys.path / "public" / "builder-trainer.pem"
     arguments = ["record", str(checkpoint), "--key", str(key), "--builder", "trainer"]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "claim.jsonl")])
-    assert isinstance(result.exception, MalformedError)
+    assert isinstance(result.exception, UsageError)
+    assert str(key) in str(result.exception)
 
 
 def test_a_clean_work_tree_names_its_commit_and_a_changed_one_names_none(tmp_path: Path) -> None:
@@ -173,3 +175,13 @@ def test_an_ml_bom_is_derived_from_a_release_only_where_its_claims_verify(
     claims = tmp_path / "release" / "claims.jsonl"
     claims.write_bytes(claims.read_bytes().replace(b"a", b"b", 1))
     assert isinstance(CliRunner().invoke(app, arguments).exception, ClaimError)
+
+
+def test_an_ml_bom_says_nothing_that_the_publisher_did_not_sign(keys: KeyDirectory, tmp_path: Path) -> None:
+    make_release(tmp_path / "release", keys)
+    path = tmp_path / "release" / "release.json"
+    path.write_bytes(path.read_bytes().replace(b'"max_speed_mps":15.0', b'"max_speed_mps":95.0'))
+    policy = str(keys.path / "public" / "builders.json")
+    result = CliRunner().invoke(app, ["mlbom", str(tmp_path / "release"), "--policy", policy])
+    assert isinstance(result.exception, ModelSignatureError)
+    assert not result.stdout

@@ -103,7 +103,14 @@ def test_a_folder_shown_is_said_to_be_unverified(site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("verify", "r"), ("verify", "r", "--repo", "a", "--trust", "b"), ("show", "nothing")]
+    "arguments",
+    [
+        ("verify", "r"),
+        ("verify", "r", "--repo", "a", "--trust", "b"),
+        ("show", "nothing"),
+        ("show", "r", "--repo", "a"),
+        ("show", "sha256:beef", "--repo", "a"),
+    ],
 )
 def test_a_question_that_names_no_source_of_trust_is_refused(site: Path, arguments: tuple[str, ...]) -> None:
     named = [str(site / "r") if argument == "r" else argument for argument in arguments]

@@ -7,14 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from fleet.adapters.api_client import ApiClient
 from fleet.cli.trace import trace
 from models.digest import Digest, digest_of
-from models.errors import RoskvaError
+from models.errors import RoskvaError, TransferError
 from models.lineage.claim import BundleParameters
 from models.lineage.facts import Facts, Run
 from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, SIGNATURE_NAME, manifest_from_bytes
@@ -282,6 +284,27 @@ def test_without_a_pinned_root_nothing_is_asked(audit: Audit, tmp_path: Path) ->
     result = audit.run(trust=tmp_path)
     assert exit_code(result) == 2
     assert "image-root.json" in str(result.exception)
+
+
+@pytest.mark.parametrize("address", ["localhost:8080", "ftp://server", "http://", "http://[::1", "nonsense"])
+def test_an_address_that_is_none_is_wrong_usage(audit: Audit, address: str) -> None:
+    assert exit_code(command(ID, "--server", address, "--trust", str(audit.trust))) == 2
+
+
+def test_an_answer_that_trickles_is_given_up() -> None:
+    now_s = iter(range(0, 1_000_000, 5))
+
+    class Trickle(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                yield b"x"
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Trickle()))
+    with (
+        ApiClient("http://server", transport=transport, now_s=lambda: next(now_s)) as client,
+        pytest.raises(TransferError, match="seconds"),
+    ):
+        client.release_file(digest_of(b""), CLAIMS_NAME, 1 << 30)
 
 
 def test_a_server_that_is_not_there_is_for_later(audit: Audit) -> None:

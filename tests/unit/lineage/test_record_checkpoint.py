@@ -282,5 +282,5 @@ def test_a_dataset_is_named_by_a_digest_a_file_or_a_folder(tmp_path: Path) -> No
     assert dataset_from_text(f"roads={tmp_path / 'data' / 'shard-0.tar'}").digest == digest
     assert dataset_from_text(f"roads={tmp_path / 'data'}").digest == table_digest(scan(tmp_path / "data"))
     for wrong in ("roads", "=x", "roads=", "roads=nowhere"):
-        with pytest.raises(MalformedError):
+        with pytest.raises(UsageError):
             dataset_from_text(wrong)

@@ -17,6 +17,7 @@ from models.digest import digest_from_text, digest_of
 from models.errors import (
     ClaimError,
     ConfigurationError,
+    HostileNameError,
     ModelNotAllowedError,
     RefusedError,
     UnknownObjectError,
@@ -222,6 +223,14 @@ def test_a_build_that_fails_at_its_last_step_leaves_nothing_behind(site: _Site, 
     with pytest.raises(OSError, match="not empty"):
         build(site.request(tmp_path / "releases" / "out", Precision.INT8), told)
     assert [path.name for path in (tmp_path / "releases").iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("names", [{"name": "a/b"}, {"version": "1/2"}, {"name": ".."}])
+def test_a_name_that_no_repository_could_publish_is_refused_first(
+    site: _Site, tmp_path: Path, names: dict[str, str]
+) -> None:
+    with pytest.raises(HostileNameError):
+        build(replace(site.request(tmp_path / "out"), **names))  # type: ignore[arg-type]
 
 
 def test_missing_keys_are_named(site: _Site, tmp_path: Path) -> None:
