@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.board.making import make_file
 from agent.errors import BoardError
 
 _MAGIC = b"RSKR"
@@ -163,9 +164,5 @@ def _open_or_create(path: Path, slot_bytes: int, slots: int) -> int:
             os.close(descriptor)
         except BoardError:
             pass  # closed by the check: it is replaced below
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o664)
-    os.truncate(descriptor, _SLOTS_AT + (slot_bytes + _SLOT_HEAD.size) * slots)
-    os.pwrite(descriptor, _HEAD.pack(_MAGIC, slot_bytes, slots), 0)
-    fresh.replace(path)
-    return descriptor
+    head, size = _HEAD.pack(_MAGIC, slot_bytes, slots), _SLOTS_AT + (slot_bytes + _SLOT_HEAD.size) * slots
+    return make_file(path, head, size, mode=0o664)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, Self, TypeVar
 
 from agent.board.layout import Layout
+from agent.board.making import make_file
 from agent.errors import BoardError
 
 R = TypeVar("R", bound=NamedTuple)
@@ -121,18 +122,8 @@ def _open_for_writing(path: Path, layout: Layout[R]) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _create(path, head, size)
+        return make_file(path, head, size)
     if os.fstat(descriptor).st_size == size and os.pread(descriptor, _HEAD.size, 0) == head:
         return descriptor
     os.close(descriptor)
-    return _create(path, head, size)
-
-
-def _create(path: Path, head: bytes, size: int) -> int:
-    """Make the file under another name and move it into place, so that no reader sees half of it."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    os.truncate(descriptor, size)
-    os.pwrite(descriptor, head, 0)
-    fresh.replace(path)
-    return descriptor
+    return make_file(path, head, size)

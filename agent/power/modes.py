@@ -64,8 +64,12 @@ def _mode_from(number: int, name: str, section: str) -> PowerMode:
     return PowerMode(
         number,
         name,
-        gpu_max_hz=int(values.get(("GPU", "MAX_FREQ"), NO_CAP)),
-        gpu_mask=int(values.get(("GPU_POWER_GATING", "GPU_PG_MASK"), 0)),
-        cpu_max_khz=int(values.get(("CPU", "MAX_FREQ"), NO_CAP)),
+        gpu_max_hz=_number(values.get(("GPU", "MAX_FREQ")), NO_CAP),
+        gpu_mask=_number(values.get(("GPU_POWER_GATING", "GPU_PG_MASK")), 0),
+        cpu_max_khz=_number(values.get(("CPU", "MAX_FREQ")), NO_CAP),
         cpus_online=sum(value == "1" for key, value in values.items() if key[0] == "CPU_ONLINE"),
     )
+
+
+def _number(word: str | None, otherwise: int) -> int:
+    return int(word) if word is not None and re.fullmatch(r"-?[0-9]+", word) else otherwise

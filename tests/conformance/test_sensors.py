@@ -1,6 +1,7 @@
 """What the power process may expect of a device: the fake's numbers and the real adapter's files alike."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from agent.emulator.sysfs import hwmon_named
 from agent.emulator.tree import GPU, HWMON, THERMAL, create_tree, reboot
 from agent.errors import KnobError, SensorError
 from agent.power.device import PowerDevice
+from agent.power.modes import NO_CAP
 from tests.fakes.clock import FakeClock
 from tests.fakes.jetson import FakeDevice
 
@@ -55,6 +57,14 @@ def test_the_clock_table_rises_and_the_mode_in_force_is_one_of_the_modes(device:
     table = device.gpu_frequencies_hz()
     assert list(table) == sorted(set(table))
     assert device.power_modes().numbered(device.power_mode()).gpu_max_hz <= table[-1]
+
+
+def test_a_mode_whose_cap_is_no_number_has_no_cap(root: Path) -> None:
+    """The vendor adds words with each release; the governor must not fall over one."""
+    conf = root / "etc/nvpmodel.conf"
+    conf.write_text(re.sub(r"^GPU MAX_FREQ \d+$", "GPU MAX_FREQ max", conf.read_text(), flags=re.MULTILINE))
+    jetson = Jetson(root, FakeClock())
+    assert jetson.power_modes().numbered(jetson.power_mode()).gpu_max_hz == NO_CAP
 
 
 def test_rails_are_found_again_by_name_after_a_boot_gave_hwmon_other_numbers(root: Path) -> None:

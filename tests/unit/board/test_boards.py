@@ -1,6 +1,8 @@
 """One board: its layout, its writer's deaths, its readers' view."""
 
+import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from agent.board.records import (
     digest_from_raw,
     raw_from_digest,
 )
+from agent.board.ring import RingWriter
 from agent.board.seqlock import BoardReader, BoardWriter
 from agent.errors import BoardError
 from models.digest import Digest
@@ -59,6 +62,20 @@ def test_a_reader_does_not_follow_a_link(path: Path) -> None:
     path.symlink_to(path.with_name("real.board"))
     with pytest.raises(BoardError):
         BoardReader(path, ACTUATION)
+
+
+@pytest.mark.parametrize("make", [lambda p: BoardWriter(p, ACTUATION), lambda p: RingWriter(p, 8, 4)])
+def test_what_others_planted_under_a_writers_next_name_is_neither_followed_nor_in_the_way(
+    path: Path, make: Callable[[Path], BoardWriter[ActuationRecord] | RingWriter]
+) -> None:
+    """The directory is shared by three users; a pid can be guessed, and comes back."""
+    secret = path.with_name("secret")
+    secret.write_bytes(b"mine")
+    path.with_name(f".{path.name}.{os.getpid()}").symlink_to(secret)
+    make(path).close()
+    assert secret.read_bytes() == b"mine"
+    assert path.is_file()
+    assert not path.is_symlink()
 
 
 def test_a_new_writer_keeps_the_record_and_the_count_of_the_one_before(path: Path) -> None:
