@@ -62,7 +62,8 @@ def _tracked(directory: Path) -> Path:
     tracker = directory / _TRACKER
     if not tracker.is_file():
         return directory
-    text = tracker.read_text(encoding="ascii", errors="replace")[:32].strip()
+    with tracker.open(encoding="ascii", errors="replace") as file:
+        text = file.read(32).strip()
     name = "release" if text == "release" else f"iter_{text:0>7}"
     if not (text == "release" or text.isdigit()) or not (directory / name).is_dir():
         raise UsageError(f"{tracker} points to {text!r}, and there is no folder {name}")

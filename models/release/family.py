@@ -83,8 +83,11 @@ def _read(checkpoint: Path, kind: type[T]) -> T:
     path = checkpoint / "config.json"
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MAX_CONFIG_BYTES), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            data = file.read(_MAX_CONFIG_BYTES + 1)
+        if len(data) > _MAX_CONFIG_BYTES:
+            raise UsageError(f"{path} is longer than the {_MAX_CONFIG_BYTES} bytes that are read")
+        return msgspec.json.decode(data, type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{checkpoint} holds no config.json that can be read: {error}") from error
 
 
