@@ -30,12 +30,14 @@ class Feed(Generic[R]):
     def news(self, mono_ns: int) -> Stamped[R] | None:
         """The record now, where it is another than at the call before; else None."""
         reader = self._reader
-        if reader is None or reader.generation == self._generation:
-            if mono_ns >= self._look_ns:
-                self._look(mono_ns)
-            return None if self._reader is reader else self._read()
-        self._look_ns = mono_ns + _LOOK_AGAIN_NS
-        return self._read()
+        if reader is not None and reader.generation != self._generation:
+            stamped = self._read()
+            if stamped is not None:
+                self._look_ns = mono_ns + _LOOK_AGAIN_NS
+                return stamped
+        if mono_ns >= self._look_ns:
+            self._look(mono_ns)
+        return None if self._reader is reader else self._read()
 
     def recent(self, mono_ns: int, max_age_ns: int) -> R | None:
         """The latest record where its stamp is at most `max_age_ns` away; call `news` before.

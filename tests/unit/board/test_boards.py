@@ -141,6 +141,23 @@ def test_a_feed_finds_a_board_that_appears_later_and_one_that_was_replaced(path:
     feed.close()
 
 
+def test_a_feed_finds_a_new_board_also_where_the_writer_before_died_in_the_middle(path: Path) -> None:
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD, 1)
+    feed: Feed[ActuationRecord] = Feed(path, ACTUATION)
+    assert feed.news(1) is not None
+    with path.open("r+b") as file:
+        file.seek(_GENERATION_AT)
+        file.write(struct.pack("<Q", 3))
+    assert feed.news(2) is None
+    path.unlink()
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD._replace(tick=8), 3)
+    found = [feed.news(tick * 10_000_000) for tick in range(100)]
+    assert [stamped.record.tick for stamped in found if stamped] == [8]
+    feed.close()
+
+
 def test_a_stamp_of_another_boot_is_never_recent(path: Path) -> None:
     with BoardWriter(path, ACTUATION) as writer:
         writer.write(RECORD, 3_600_000_000_000)
