@@ -7,20 +7,18 @@ Must not know: who signs it; clocks, environments and repositories are passed in
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from models.digest import Digest, digest_from_text, digest_of_file
-from models.errors import DigestMismatchError, MalformedError, UsageError
+from models.errors import MalformedError, UsageError
 from models.lineage.claim import Claim, CodeRef, Parent, ParentRole, Step, TrainingParameters
 from models.lineage.facts import Count, Facts, Measurement, Rack, Run, Text, Tool
 from models.lineage.layout import Layout, recognise
-from models.release.files import FileEntry, blocks, list_files, open_file, open_folder, scan, table_digest
+from models.release.files import FileEntry, list_files, open_folder, scan, table_digest
 from models.release.names import NameRule
 
 TRAINING_NAME = "training.json"
@@ -97,7 +95,7 @@ def record_checkpoint(
         MalformedError: `training.json` is not what `docs/how-to-record-a-checkpoint.md` says.
     """
     layout = recognise(directory)
-    entries = hash_folder(layout.folder, on_bytes, workers)
+    entries = scan(layout.folder, workers, NameRule.CHECKPOINT, on_bytes)
     training, measurements = _training_of(layout.folder)
     claim = Claim(
         step=Step.FINETUNE if facts.base else Step.PRETRAIN,
@@ -112,14 +110,6 @@ def record_checkpoint(
         code=facts.code,
     )
     return RecordedCheckpoint(claim, entries, layout)
-
-
-def hash_folder(directory: Path, on_bytes: Callable[[int], None], workers: int = 0) -> tuple[FileEntry, ...]:
-    """The same entries as `models.release.files.scan`, with news of the progress: shards may be terabytes."""
-    with open_folder(directory, follow=True) as folder:
-        paths = list_files(folder, NameRule.CHECKPOINT).files
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            return tuple(pool.map(lambda path: _hashed(folder, path, on_bytes), paths))
 
 
 def run_from_environment(environment: Mapping[str, str], name: str = "") -> Run:
@@ -172,22 +162,6 @@ def _scheduled(environment: Mapping[str, str]) -> tuple[str, str, str, int | Non
         pod = environment.get("POD_NAME") or environment.get("HOSTNAME", "")
         return "kubernetes", environment.get("POD_NAMESPACE", ""), environment.get("JOB_NAME") or pod, None
     return "", "", "", None
-
-
-def _hashed(folder: int, path: str, on_bytes: Callable[[int], None]) -> FileEntry:
-    descriptor = open_file(folder, path)
-    try:
-        size_bytes = os.fstat(descriptor).st_size
-        hasher, seen_bytes = sha256(), 0
-        for block in blocks(descriptor, size_bytes + 1):
-            hasher.update(block)
-            seen_bytes += len(block)
-            on_bytes(len(block))
-    finally:
-        os.close(descriptor)
-    if seen_bytes != size_bytes:
-        raise DigestMismatchError(f"{path!r} changed its length while it was read: is training still saving?")
-    return FileEntry(path, size_bytes, Digest("sha256:" + hasher.hexdigest()))
 
 
 def _parents_of(facts: SiteFacts, training: _Training) -> Iterator[Parent]:

@@ -7,7 +7,7 @@ Must not know: what the files mean.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,8 +53,15 @@ def table_digest(entries: Iterable[FileEntry]) -> Digest:
     return digest_of(table_bytes(entries))
 
 
-def scan(directory: Path, workers: int = 0, rule: NameRule = NameRule.RELEASE) -> tuple[FileEntry, ...]:
+def scan(
+    directory: Path,
+    workers: int = 0,
+    rule: NameRule = NameRule.RELEASE,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> tuple[FileEntry, ...]:
     """Hash every file below `directory` on `workers` threads (0: one a core), sorted by path.
+
+    `on_bytes` is told of each block that was hashed, from any of the threads: files may be terabytes.
 
     Raises:
         HostileNameError: a name that `rule` refuses, or two that collide.
@@ -64,7 +71,7 @@ def scan(directory: Path, workers: int = 0, rule: NameRule = NameRule.RELEASE) -
     with open_folder(directory, follow=True) as folder:
         listing = list_files(folder, rule)
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            return tuple(pool.map(lambda path: _entry(folder, path), listing.files))
+            return tuple(pool.map(lambda path: _entry(folder, path, on_bytes), listing.files))
 
 
 def chunk_digests(path: Path, chunk_bytes: int) -> tuple[Digest, ...]:
@@ -159,23 +166,28 @@ def blocks(descriptor: int, size_bytes: int) -> Iterator[bytes]:
         offset += len(block)
 
 
-def digest_of_descriptor(descriptor: int, size_bytes: int, path: str) -> Digest:
+def digest_of_descriptor(
+    descriptor: int, size_bytes: int, path: str, on_bytes: Callable[[int], None] = lambda _: None
+) -> Digest:
     """The digest of an open file of exactly `size_bytes`. Raises `DigestMismatchError` for another length."""
     hasher, seen_bytes = sha256(), 0
     # One byte more than promised, so that a longer file is seen as such and an endless one is not read.
     for block in blocks(descriptor, size_bytes + 1):
         hasher.update(block)
         seen_bytes += len(block)
+        on_bytes(len(block))
     if seen_bytes != size_bytes:
-        raise DigestMismatchError(f"{path[:80]!r} does not have {size_bytes} bytes")
+        raise DigestMismatchError(
+            f"{path[:80]!r} does not have {size_bytes} bytes: is it still being written?"
+        )
     return Digest("sha256:" + hasher.hexdigest())
 
 
-def _entry(folder: int, path: str) -> FileEntry:
+def _entry(folder: int, path: str, on_bytes: Callable[[int], None]) -> FileEntry:
     descriptor = open_file(folder, path)
     try:
         size_bytes = os.fstat(descriptor).st_size
-        return FileEntry(path, size_bytes, digest_of_descriptor(descriptor, size_bytes, path))
+        return FileEntry(path, size_bytes, digest_of_descriptor(descriptor, size_bytes, path, on_bytes))
     finally:
         os.close(descriptor)
 

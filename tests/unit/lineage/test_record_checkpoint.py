@@ -181,7 +181,7 @@ def test_a_shard_that_training_is_still_writing_is_refused(tmp_path: Path) -> No
         with weights.open("ab") as file:
             file.write(b"more")
 
-    with pytest.raises(DigestMismatchError, match="still saving"):
+    with pytest.raises(DigestMismatchError, match="still being written"):
         record_checkpoint(folder, FACTS, still_saving)
 
 
