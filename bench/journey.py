@@ -122,12 +122,12 @@ def _leads_to_rack(findings: Findings) -> bool:
 
 
 def _numbered(found: Iterable[SeenDecision]) -> int:
-    """Decisions that the workers numbered: within an epoch they count from the first to the last."""
-    highest: dict[tuple[str, int], int] = {}
+    """Decisions that the workers numbered while they drove: within an epoch they count from the first to the last."""
+    numbers: dict[tuple[str, int], list[int]] = {}
     for decision in found:
         epoch, number = divmod(decision.record.sequence, DECISIONS_PER_EPOCH)
-        highest[decision.device, epoch] = max(highest.get((decision.device, epoch), 0), number)
-    return sum(highest.values())
+        numbers.setdefault((decision.device, epoch), []).append(number)
+    return sum(max(seen) - min(seen) + 1 for seen in numbers.values())
 
 
 def _loops(journey: Journey) -> dict[str, LoopFigures]:

@@ -21,6 +21,7 @@ from agent.board.records import (
     POLICY_BOARD,
     POWER,
     POWER_BOARD,
+    CandidateState,
     PolicyRecord,
     PowerRecord,
 )
@@ -43,6 +44,8 @@ _AHEAD_NS = _S // 10
 _POWER_MAX_AGE_NS = 3 * _S
 _FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 2.0, 8, 2
 _SHADOW_HZ = 2.0
+_BESIDE = frozenset((CandidateState.LOADING, CandidateState.READY, CandidateState.DRIVING))
+"""While a candidate is in one of these, two workers are loaded."""
 _SHADOW_KEPT = 2
 """Shadow decisions remembered: the follower may take over at the latest one or at the one before."""
 _MAX_FAILURES = 10
@@ -182,7 +185,8 @@ class DecideLoop:
         if driving and not self._drove:
             self._take_over()
         self._drove = driving
-        hz = min(hz, self._around.decision_hz) if driving else min(hz, _SHADOW_HZ)
+        beside = selected is not None and selected.record.candidate in _BESIDE
+        hz = _share_hz(min(hz, self._around.decision_hz), driving=driving, beside=beside)
         tokens = max(0, min(tokens, contract.reasoning.max_tokens))
         knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
         return Turn(round(_S / hz), knobs, driving)
@@ -237,6 +241,17 @@ class DecideLoop:
         self._publisher.alive(self._clock.mono_ns())
         if self._failures >= _MAX_FAILURES:
             raise PolicyWorkerError(f"{self._failures} decisions failed in a row, the last: {error}")
+
+
+def _share_hz(hz: float, *, driving: bool, beside: bool) -> float:
+    """This worker's part of the rate that the governor allows the device; a shadow takes a quarter at most.
+
+    Both decide on the same watts: were the shadow not paid for, a change of release would leave the envelope.
+    """
+    shadow_hz = min(_SHADOW_HZ, hz / 4)
+    if not driving:
+        return shadow_hz
+    return hz - shadow_hz if beside else hz
 
 
 def _knobs(power: PowerRecord | None) -> tuple[float, int, int]:

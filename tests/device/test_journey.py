@@ -15,6 +15,7 @@ import pytest
 from agent.board.layout import text_from
 from agent.board.records import LOOP, LOOP_BOARD, UPDATE, UPDATE_BOARD, LoopRecord, UpdateRecord
 from agent.board.seqlock import BoardReader
+from agent.control.worker import DECISIONS_PER_EPOCH
 from fleet.demo.commands import Commands
 from fleet.demo.journey import Journey, Settings
 from fleet.demo.processes import Processes, mosquitto, pause
@@ -33,7 +34,6 @@ RATE_BYTES_PER_S = 150_000
 WINDOW = 2
 CHUNK_BYTES = 1 << 16
 PATIENCE_S = 60.0
-PER_EPOCH = 10_000_000
 
 
 @dataclass
@@ -98,11 +98,13 @@ def test_every_decision_that_was_numbered_is_in_the_store_and_was_executed(drive
     releases = {decision.record.release_digest for decision in drive.decisions}
     assert releases == {drive.first.digest, drive.second.digest}
     assert sum(d.record.ticks for d in drive.decisions) > 500
-    for epoch in {d.record.sequence // PER_EPOCH for d in drive.decisions}:
+    for epoch in {d.record.sequence // DECISIONS_PER_EPOCH for d in drive.decisions}:
         numbers = sorted(
-            d.record.sequence % PER_EPOCH for d in drive.decisions if d.record.sequence // PER_EPOCH == epoch
+            d.record.sequence % DECISIONS_PER_EPOCH
+            for d in drive.decisions
+            if d.record.sequence // DECISIONS_PER_EPOCH == epoch
         )
-        assert numbers == list(range(1, len(numbers) + 1)), (
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), (
             "a decision is missing, although manage was killed"
         )
 

@@ -19,6 +19,7 @@ from agent.board.records import (
     POWER,
     POWER_BOARD,
     WORKER,
+    CandidateState,
     PlanRecord,
     PowerRecord,
     Worker,
@@ -157,10 +158,10 @@ class Bench:
             self.power.write(self._knobs, self.clock.mono_ns())
         return cameras.stopping()
 
-    def selects(self, epoch: int) -> None:
-        """`control` lets the worker of `epoch` drive."""
+    def selects(self, epoch: int, candidate: CandidateState = CandidateState.NONE) -> None:
+        """`control` lets the worker of `epoch` drive, beside a candidate in the state given."""
         blank = POLICY.record_from(POLICY.packer.unpack(bytes(POLICY.packer.size)))
-        self.policy_board.write(blank._replace(epoch=epoch), self.clock.mono_ns())
+        self.policy_board.write(blank._replace(epoch=epoch, candidate=candidate), self.clock.mono_ns())
 
     @property
     def figures(self) -> WorkerRecord:
@@ -346,6 +347,24 @@ def test_a_shadow_worker_decides_seldom_and_tells_the_fleet_only_once_it_drives(
     assert 10 <= len(bench.seen) <= 11
     assert bench.decisions() == []
     assert bench.plan is not None
+
+
+@pytest.mark.parametrize("hz", [2.0, 4.0, 10.0])
+@pytest.mark.parametrize("candidate", [CandidateState.LOADING, CandidateState.READY, CandidateState.DRIVING])
+def test_two_workers_together_decide_no_oftener_than_the_governor_allows(
+    tmp_path: Path, candidate: CandidateState, hz: float
+) -> None:
+    decided = 0
+    for place, driving_epoch in (("driving", 3), ("shadow", 2)):
+        run = tmp_path / place
+        run.mkdir()
+        bench = Bench(run)
+        bench.selects(driving_epoch, candidate)
+        bench.governs(hz)
+        bench.serve(10.0)
+        assert bench.seen, f"the {place} worker never decides"
+        decided += len(bench.seen)
+    assert decided <= hz * 10.0 + 2
 
 
 def test_the_shadow_plan_that_the_follower_took_over_on_is_told(bench: Bench) -> None:
