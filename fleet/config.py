@@ -34,10 +34,14 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HttpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The REST interface and the console; port 0 takes a free one. Beyond loopback, put TLS in front."""
+    """The REST interface and the console; port 0 takes a free one. Beyond loopback, put TLS in front.
+
+    `names` are what browsers call this server, beside its addresses and `localhost`.
+    """
 
     host: str = "127.0.0.1"
     port: _Port = 8080
+    names: tuple[str, ...] = ()
 
 
 class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ from fleet.catalogue import Catalogue
 from fleet.config import FleetConfig
 from fleet.depot import Depot
 from fleet.director import Director, DirectorParts
+from fleet.door import Door
 from fleet.ingest import Ingest
 from fleet.records import Presence
 from fleet.registry import Registry
@@ -98,6 +99,7 @@ class FleetServer:
             redoc_url=None,
         )
         install(app)
+        app.add_middleware(Door, names=(self.config.http.host, *self.config.http.names))
         app.include_router(make_router(self.desk, self.health, operator_token(self.config.state)))
         app.openapi = lambda: describe(app)  # type: ignore[method-assign]
 
