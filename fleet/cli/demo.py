@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fleet.demo.journey import Journey, Settings
-from fleet.demo.processes import BrokerKind, Processes
+from fleet.demo.processes import BrokerKind, Processes, endable
 from fleet.demo.story import Story, commands_for
 from models.errors import RoskvaError, UsageError
 
@@ -39,21 +39,30 @@ def demo(
     """
     console = Console()
     place = _fresh(folder)
-    held = False
+    held, ended_by = False, 0
     try:
-        with Processes(place / "logs") as processes:
+        with endable(), Processes(place / "logs") as processes:
             journey = Journey(
                 place, processes, Settings(devices=devices, broker=broker), commands_for(place, console)
             )
             held = Story(console, journey).tell()
             if keep:
                 _wait_for_interrupt(console, journey)
+    except KeyboardInterrupt as interrupt:
+        ended_by = int(interrupt.args[0])
+        console.print(f"\n{signal.Signals(ended_by).name}: all that was started is stopped.", highlight=False)
     except RoskvaError:
-        console.print(Text(f"The logs are in {place / 'logs'}", "red"))
+        _show_logs(console, place)
         raise
-    if folder is None and held:
+    if folder is None and (held or ended_by):
         shutil.rmtree(place, ignore_errors=True)
-    raise typer.Exit(0 if held else 1)
+    elif not held:
+        _show_logs(console, place)
+    raise typer.Exit(128 + ended_by if ended_by else 0 if held else 1)
+
+
+def _show_logs(console: Console, place: Path) -> None:
+    console.print(Text(f"The logs are in {place / 'logs'}", "red"))
 
 
 def _fresh(folder: Path | None) -> Path:
@@ -69,8 +78,11 @@ def _fresh(folder: Path | None) -> Path:
 def _wait_for_interrupt(console: Console, journey: Journey) -> None:
     """Stay until the person has seen enough."""
     console.print(
-        f"\nRunning: console at [bold]{journey.server.url}/[/], files in {journey.folder}. Ctrl-C stops it."
+        f"\nRunning: console at [bold]{journey.server.url}/[/], files in {journey.folder}. Ctrl-C stops it.",
+        soft_wrap=True,
     )
-    awaited = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-    console.print(f"{signal.Signals(signal.sigwait(awaited)).name}: stopping.")
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt as interrupt:
+        console.print(f"{signal.Signals(interrupt.args[0]).name}: stopping.", highlight=False)

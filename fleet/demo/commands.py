@@ -41,14 +41,17 @@ class Commands:
         """Run one command. Raises `CommandFailedError` where its status is not `expect`."""
         argv = [str(word) for word in words]
         self.show(shlex.join(argv))
-        done = subprocess.run(
-            [program(argv[0]), *argv[1:]],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [program(argv[0]), *argv[1:]],
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CommandFailedError(f"{shlex.join(argv)} did not end in {TIMEOUT_S:.0f} s") from error
         if done.returncode != expect:
             raise CommandFailedError(
                 f"{shlex.join(argv)} ended with {done.returncode}, not {expect}:\n{done.stderr[-2000:]}"

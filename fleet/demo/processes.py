@@ -1,6 +1,6 @@
 """The demo's child processes: started with a log each, stopped by their process id.
 
-Owns: starting, watching and stopping. Must not know: what the processes are for.
+Owns: starting, watching and stopping, also where a signal ends the demo. Must not know: what the processes are for.
 """
 
 import shutil
@@ -10,15 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from types import FrameType
+from typing import NoReturn, Self
 
 from models.errors import NotNowError, RoskvaError
 
 STOP_S = 8.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOPBACK = "127.0.0.1"
+_Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class ChildDiedError(RoskvaError):
@@ -51,11 +56,14 @@ class Processes:
         self._volatile: list[Path] = []
 
     def start(self, name: str, argv: list[str]) -> Child:
-        """Start `argv` as `name`, its output going to a log of that name."""
+        """Start `argv` as `name`, its output going to a log of that name.
+
+        It is out of the terminal's reach: Ctrl-C asks the demo, which then stops its children in their order.
+        """
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
             )
         self._children[name] = Child(name, process, log)
         return self._children[name]
@@ -107,7 +115,40 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop_all()
+        with undisturbed():
+            self.stop_all()
+
+
+@contextmanager
+def endable() -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGHUP raises `KeyboardInterrupt` with its number; later ones are dropped."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        _set_all(dict.fromkeys(ENDING, signal.SIG_IGN))
+        raise KeyboardInterrupt(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    _set_all(dict.fromkeys(ENDING, end))
+    try:
+        yield
+    finally:
+        _set_all(before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No such signal breaks off what is done here."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    _set_all(dict.fromkeys(ENDING, signal.SIG_IGN))
+    try:
+        yield
+    finally:
+        _set_all(before)
+
+
+def _set_all(handlers: Mapping[signal.Signals, _Handler]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _wait(child: Child, deadline_s: float) -> int:

@@ -54,7 +54,11 @@ class Server:
 
     def assign(self, device: str, digest: Digest) -> None:
         """Order `device` to run the release."""
-        answer = self.client.post("assignments", json={"device": device, "release_digest": digest})
+        wanted = {"device": device, "release_digest": digest}
+        try:
+            answer = self.client.post("assignments", json=wanted)
+        except httpx.HTTPError as error:
+            raise NotNowError(f"the server does not answer assignments: {error}") from error
         if answer.status_code >= httpx.codes.BAD_REQUEST:
             raise NotNowError(f"the server refused the assignment of {device}: {answer.text[:300]}")
 
@@ -75,9 +79,12 @@ class Server:
         return self._get(path)
 
     def _get(self, path: str, query: dict[str, str] | None = None) -> Any:
-        answer = self.client.get(path, params=query)
-        answer.raise_for_status()
-        return answer.json()
+        try:
+            answer = self.client.get(path, params=query)
+            answer.raise_for_status()
+            return answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise NotNowError(f"the server does not answer {path}: {error}") from error
 
 
 def _device(entry: dict[str, Any]) -> DeviceStatus:

@@ -177,11 +177,11 @@ class Story:
             return
         where = ("--server", self.journey.server.url, "--trust", "repo/trust")
         done = self.journey.commands.run("roskva", "trace", executed.id, *where)
-        self.console.print(done.output, highlight=False, markup=False)
+        view.tree(self.console, done.output)
         self.check("the trace ends at the rack", CHASSIS_SERIAL in done.output, CHASSIS_SERIAL)
         checkpoint = release.manifest.checkpoint_digest
         done = self.journey.commands.run("roskva", "trace", checkpoint, *where)
-        self.console.print(done.output, highlight=False, markup=False)
+        view.tree(self.console, done.output)
         missing = [d.id for d in self.journey.devices if d.id not in done.output]
         self.check("the checkpoint leads to every device", not missing, f"missing: {missing or 'none'}")
 
