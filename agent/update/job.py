@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agent.update.machine import On
 from agent.update.slots import Slot, StagedSlot
 from agent.update.trial import TrialTerms
-from models.digest import Digest
+from models.digest import Digest, digest_of
 from models.errors import NotNowError, RoskvaError
 from models.release.manifest import ReleaseManifest
 from models.trust.admit import AdmittedRelease
@@ -34,6 +34,12 @@ class Job:
         """The slot that the candidate is in."""
         assert self.staged is not None
         return self.staged.slot
+
+    @property
+    def order(self) -> str:
+        """What names the order that was admitted: the release, and the keys that it is to be verified by."""
+        assert self.admitted is not None
+        return f"{self.admitted.digest} {digest_of(self.admitted.policy_bytes)}"
 
     def blame(self, error: Exception) -> On:
         """Note why it did not work; refused, or only not now."""

@@ -269,10 +269,10 @@ class SlotStore:
         self._disk.sync_directory(_DIRECTORY)
         try:
             self._lay_out(staging)
+            self._write_journal(staging)
         except NoSpaceError:
             self._empty(staging.slot)
             raise
-        self._write_journal(staging)
 
     def _check_room(self, staging: Staging) -> None:
         needed, free = sum(file.size_bytes for file in staging.files), self._disk.free_bytes()

@@ -28,7 +28,7 @@ from agent.update.trial import Trial, Verdict, judged
 from agent.update.window import FetchLimits
 from models.contract import PlantSpec, check_fits
 from models.digest import Digest
-from models.errors import DigestMismatchError, RoskvaError
+from models.errors import DigestMismatchError, NoSpaceError, RoskvaError
 from models.release.manifest import MANIFEST_NAME, ReleaseManifest, manifest_from_bytes
 from models.release.verify import verify
 from models.trust.admit import DeviceIdentity, TrustAnchors, admit
@@ -140,11 +140,16 @@ class Steps:
             job.bytes_done, job.bytes_total = done, total
 
         job.bytes_total = wanted.size_bytes
-        staging = self.slots.stage(admitted.digest, wanted.files())
         limits = _limits_from(world.settings)
-        job.staged = fetch(
-            wanted, staging, FetchWorld(world.depot, world.clock, limits, world.stopping, progress)
-        )
+        try:
+            staging = self.slots.stage(admitted.digest, wanted.files())
+            job.staged = fetch(
+                wanted, staging, FetchWorld(world.depot, world.clock, limits, world.stopping, progress)
+            )
+        except NoSpaceError:
+            # What is here of it would keep the room from everything else, and from its own next attempt.
+            self.slots.discard_free()
+            raise
         return On.FETCHED
 
     def _verify(self, job: Job) -> On:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from agent.telemetry.events import EventLog
 from agent.update.job import Job
 from agent.update.machine import Do, On, step
+from agent.update.refusals import Refused, may_fetch, refused, still_ordered
 from agent.update.steps import Steps, StoppedError, UpdateWorld
 from models.wire.messages import ReleaseOffer, UpdatePhase, UpdateStatus
 
@@ -28,7 +29,9 @@ class Updater:
         self._steps = Steps(world)
         self._phase, self._job = UpdatePhase.IDLE, Job()
         self._offered = threading.Event()
-        self._refused: set[str] = set()
+        self._refused: Refused | None = None
+        self._said = ("", "")
+        """Digest and reason of the last refusal that was reported."""
         self._failures = 0
         self._draw = random.Random()  # noqa: S311 - jitter, not a secret
         self._told = Job()
@@ -40,9 +43,8 @@ class Updater:
         phase = self._phase
         return (self._told if phase is UpdatePhase.IDLE else self._job).status(phase)
 
-    def offer(self, offer: ReleaseOffer) -> None:
+    def offer(self, _offer: ReleaseOffer) -> None:
         """The server hints that something is new. What it says is not believed; it only brings the question forward."""
-        self._refused.discard(offer.release_digest)
         self._offered.set()
 
     def ask_soon(self) -> None:
@@ -103,9 +105,14 @@ class Updater:
             event = following
 
     def _known(self, event: On) -> On:
-        """A release that was refused before is not asked for again until somebody offers it anew."""
-        digest = self._job.digest or ""
-        return On.NOTHING_NEW if event is On.ADMITTED and digest in self._refused else event
+        """A release that was fetched and refused is fetched again when its pause is over or the order changed."""
+        if event is On.NOTHING_NEW:
+            self._refused = None
+        if event is not On.ADMITTED:
+            return event
+        self._refused = still_ordered(self._refused, self._job.order)
+        now_ns = self._world.clock.mono_ns()
+        return event if may_fetch(self._refused, self._job.order, now_ns) else On.NOTHING_NEW
 
     def _enter(self, phase: UpdatePhase) -> None:
         if phase is not self._phase:
@@ -115,6 +122,8 @@ class Updater:
             self._events.record(f"update-{phase.value}", "", self._job.digest or "")
 
     def _close(self, event: On) -> None:
+        if event is not On.REFUSED:
+            self._said = ("", "")
         if event is not On.RESTARTED:
             self._failures = max(self._failures, 0) + 1 if event is On.NOT_NOW else -1
         if event not in (On.NOTHING_NEW, On.RESTARTED):
@@ -131,9 +140,15 @@ class Updater:
             self._job.reason = self._job.detail = ""
             self._events.record("update-passed", "", digest)
             return
-        if event is On.REFUSED and digest in self._refused:
+        if event is On.REFUSED and not self._is_news(digest):
             return
-        if event is On.REFUSED and digest:
-            self._refused.add(digest)
         kind = {On.REFUSED: "update-refused", On.NOT_NOW: "update-put-off"}.get(event, "update-returned")
         self._events.record(kind, f"[{self._job.reason}] {self._job.detail}", digest)
+
+    def _is_news(self, digest: str) -> bool:
+        """Whether this refusal is to be reported: each one of fetched content, of the others only the first in a row."""
+        said, self._said = self._said, (digest, self._job.reason)
+        if self._phase is UpdatePhase.ADMITTING:
+            return said != self._said
+        self._refused = refused(self._refused, self._job.order, self._world.clock.mono_ns())
+        return True
