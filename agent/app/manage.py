@@ -93,7 +93,7 @@ class Manage:
         )
         self.updater = Updater(world, self.events, lambda: self.transport.connected)
         spool = Spool(disk, config.telemetry.spool_max_bytes)
-        courier = Courier(spool, self.transport, MonotonicClock())
+        courier = Courier(spool, self.transport, MonotonicClock(), self.events)
         self.recorder = Recorder(
             TelemetryWorld(
                 run_directory,

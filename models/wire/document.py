@@ -132,6 +132,10 @@ TELEMETRY = (
         f"{_SPOOL}::test_what_is_not_acknowledged_is_sent_again_later_and_after_an_outage_at_once",
     ),
     Rule(
+        "A batch that the server passes over again and again, while it acknowledges others, is set aside on the device.",
+        f"{_SPOOL}::test_a_batch_that_the_server_passes_over_is_set_aside_on_disk_and_reported",
+    ),
+    Rule(
         "A batch's number is never used twice in a boot, whenever the process is killed.",
         f"{_SPOOL}::test_a_killed_process_never_used_a_number_that_the_next_one_uses_again",
     ),

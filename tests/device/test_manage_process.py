@@ -1,5 +1,6 @@
 """A real manage process, a real broker, a depot over a real site: updates, outages, and kills."""
 
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -256,6 +257,31 @@ def test_a_release_whose_publisher_is_trusted_no_more_never_reaches_control(rig:
     assert any("[model-signature]" in reason for reason in rig.server.reasons())
     assert rig.pointer().live is None
     assert not list((rig.device.state / "slots").glob("a/*")), "what was refused is not kept"
+
+
+def test_a_disk_without_room_is_named_the_old_release_drives_and_with_room_it_goes_on(rig: Rig) -> None:
+    old, new = rig.site.publish(), rig.site.publish("2.0.0", 2, large())
+    rig.site.assign(DEVICE, old.digest)
+    with FakeControl(rig.device.run) as control:
+        rig.device.start()
+        rig.wait_for_event("update-passed")
+        pointer = rig.pointer()
+        assert rig.device.process is not None
+        # The kernel refuses every file of more than 200 kB to this process, as a full disk would.
+        pid, (soft, hard) = rig.device.process.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (200_000, hard))
+        rig.site.assign(DEVICE, new.digest)
+        rig.server.offer()
+        rig.wait_for_event("update-put-off")
+        assert any("[no-space]" in reason for reason in rig.server.reasons())
+        assert (rig.pointer().live, rig.pointer().live_digest) == (pointer.live, old.digest)
+        assert control.live == raw_from_digest(old.digest)
+        assert not list((rig.device.state / "slots/b").rglob("*")), "the room is given back"
+        assert rig.server.depot.bytes_served < 100_000, "nothing of it was fetched"
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+        rig.server.offer()
+        wait_until(lambda: rig.server.events().count("update-passed") == 2, 30, "passed with room")
+        assert rig.pointer().live_digest == new.digest
 
 
 def test_a_switch_waits_for_the_vehicle_to_say_that_it_is_safe(rig: Rig) -> None:

@@ -43,8 +43,9 @@ def applied(number: int, sequence: int, mono_ns: int) -> bytes:
 
 def rig(run: Path, clock: FakeClock) -> tuple[Recorder, Spool]:
     spool = Spool(FakeDisk(), 1 << 20)
-    courier = Courier(spool, FakeTransport(FakeBroker()), clock)
-    world = TelemetryWorld(run, "boot-1", clock, spool, courier, EventLog(clock), 0.5, threading.Event())
+    events = EventLog(clock)
+    courier = Courier(spool, FakeTransport(FakeBroker()), clock, events)
+    world = TelemetryWorld(run, "boot-1", clock, spool, courier, events, 0.5, threading.Event())
     return Recorder(world), spool
 
 
