@@ -10,12 +10,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from fleet.config import FleetConfig, Overrides, load_config
-from models.errors import RoskvaError
+from models.errors import NotNowError, RoskvaError
 
 SERVER_FILE = "server.json"
 app = typer.Typer(
@@ -61,8 +61,15 @@ def main() -> None:
     try:
         app()
     except RoskvaError as error:
-        sys.stderr.write(f"roskva-fleet: error [{error.code}]: {error}\n")
-        sys.exit(error.exit_code)
+        _end(error)
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _end(NotNowError(said))
+
+
+def _end(error: RoskvaError) -> NoReturn:
+    sys.stderr.write(f"roskva-fleet: error [{error.code}]: {error}\n")
+    sys.exit(error.exit_code)
 
 
 def _serve(config: FleetConfig) -> None:

@@ -95,11 +95,11 @@ class Catalogue:
         """The digest of the release's signature, as the newest release metadata names it, or nothing."""
         versions = (self._repo / _METADATA).glob("*.release.json")
         newest = max(versions, key=_version, default=None)
-        if newest is None or newest.stat().st_size > _MAX_METADATA_BYTES:
+        if newest is None:
             return ""
         try:
-            metadata = msgspec.json.decode(newest.read_bytes(), type=_Metadata)
-        except (msgspec.DecodeError, OSError) as error:
+            metadata = msgspec.json.decode(read_whole(newest, _MAX_METADATA_BYTES), type=_Metadata)
+        except (msgspec.DecodeError, RecursionError, RoskvaError) as error:
             _log.warning("%s is not metadata: %s", newest, error)
             return ""
         entry = metadata.signed.targets.get(target)

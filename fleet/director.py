@@ -6,7 +6,7 @@ Must not know: keys and TUF (`DirectorSigner`), MQTT clients. A device obeys the
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fleet.catalogue import Catalogue
@@ -21,6 +21,8 @@ REFRESH_AFTER_NS = 6 * 3600 * 1_000_000_000
 """Online metadata lives a day at most; a quarter of it leaves time to repair the server."""
 IMAGE_EVERY_NS = 3600 * 1_000_000_000
 RETRY_AFTER_NS = 60 * 1_000_000_000
+_LATEST = 1000
+"""Orders among which those of a server that ended in the middle are looked for."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,37 @@ class Director:
             DeviceClassMismatchError: the release is not for this hardware.
             RoskvaError: the Director could not sign; the order is kept as failed.
         """
+        hardware, release = self._checked(device, release_digest)
+        order = Assignment(0, device, release.digest, self._parts.clock.utc_ns(), AssignmentState.ORDERED, "")
+        with self._lock:  # of two orders for a device, the later one is also signed later
+            signed = self._sign(self._parts.store.add_assignment(order), hardware, release)
+        self._offer(device, release.digest)
+        return signed
+
+    def finish_interrupted(self) -> None:
+        """Sign the orders that a server wrote down and did not live to settle; those overtaken have failed.
+
+        Nobody knows whether such an order was signed before the end, so only signing it makes the row true.
+        """
+        for order in self._parts.store.assignments(_LATEST):
+            if order.state is AssignmentState.ORDERED:
+                self._finish(order)
+
+    def _finish(self, order: Assignment) -> None:
+        current = self._parts.store.assignment_of(order.device)
+        if current is not None and current.number > order.number:
+            self._parts.store.settle_assignment(order.number, AssignmentState.FAILED, "a later order holds")
+            return
+        try:
+            hardware, release = self._checked(order.device, order.release_digest)
+            with self._lock:
+                self._sign(order, hardware, release)
+        except RoskvaError as error:
+            _log.warning("order %d for %s is not finished: %s", order.number, order.device, error)
+            self._parts.store.settle_assignment(order.number, AssignmentState.FAILED, str(error))
+
+    def _checked(self, device: str, release_digest: str) -> tuple[str, KnownRelease]:
+        """The device's hardware, and the release, which is made for it."""
         hardware = self._parts.registry.sight(device).stored.hardware
         release = self._parts.catalogue.release(release_digest)
         if hardware not in release.manifest.hardware:
@@ -62,10 +95,7 @@ class Director:
             raise DeviceClassMismatchError(
                 f"{device} is {hardware or 'unknown'}; the release is for {allowed}"
             )
-        order = Assignment(0, device, release.digest, self._parts.clock.utc_ns(), AssignmentState.ORDERED, "")
-        signed = self._sign(self._parts.store.add_assignment(order), hardware, release)
-        self._offer(device, release.digest)
-        return signed
+        return hardware, release
 
     def greet(self, device: str) -> None:
         """A device came online: it needs metadata for its first question, and a hint where it has an order."""
@@ -79,12 +109,19 @@ class Director:
         """Sign anew the metadata of every known device whose turn it is."""
         now_ns = self._parts.clock.mono_ns()
         if now_ns >= self._image_due_mono_ns:
-            self._image_due_mono_ns = now_ns + IMAGE_EVERY_NS
-            with self._lock:
-                self._parts.signer.refresh_image(self._now())
+            self._refresh_image(now_ns)
         for sight in self._parts.registry.sights():
             if now_ns >= self._due_mono_ns.get(sight.device, 0):
                 self._refresh(sight.device, now_ns)
+
+    def _refresh_image(self, now_ns: int) -> None:
+        try:
+            with self._lock:
+                self._parts.signer.refresh_image(self._now())
+            self._image_due_mono_ns = now_ns + IMAGE_EVERY_NS
+        except RoskvaError as error:
+            _log.warning("the Image metadata is not refreshed: %s", error)
+            self._image_due_mono_ns = now_ns + RETRY_AFTER_NS
 
     def _refresh(self, device: str, now_ns: int) -> None:
         try:
@@ -98,8 +135,7 @@ class Director:
     def _sign(self, order: Assignment, hardware: str, release: KnownRelease) -> Assignment:
         settle = self._parts.store.settle_assignment
         try:
-            with self._lock:
-                self._parts.signer.assign(order.device, hardware, release, self._now())
+            self._parts.signer.assign(order.device, hardware, release, self._now())
         except (RoskvaError, OSError) as error:
             settle(order.number, AssignmentState.FAILED, str(error))
             if isinstance(error, RoskvaError):
@@ -107,14 +143,7 @@ class Director:
             raise NotNowError(f"the Director cannot write its metadata: {error.strerror}") from error
         settle(order.number, AssignmentState.SIGNED, "")
         self._due_mono_ns[order.device] = self._parts.clock.mono_ns() + REFRESH_AFTER_NS
-        return Assignment(
-            order.number,
-            order.device,
-            order.release_digest,
-            order.ordered_utc_ns,
-            AssignmentState.SIGNED,
-            "",
-        )
+        return replace(order, state=AssignmentState.SIGNED)
 
     def _offer(self, device: str, release_digest: str) -> None:
         payload = encode(ReleaseOffer(release_digest))

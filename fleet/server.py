@@ -4,10 +4,13 @@ Owns: which part gets which, its threads, and the order in which they start and 
 Must not know: command lines.
 """
 
+import logging
 import os
 import secrets
+import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Response
@@ -35,9 +38,12 @@ from fleet.store.inventory import SqlInventoryStore
 from fleet.store.telemetry import SqlTelemetryStore
 from fleet.upkeep import Upkeep, UpkeepParts
 from models.errors import ConfigurationError
+from models.trust.keyset import KeyDirectory
 
 TOKEN_NAME = "operator.token"  # noqa: S105 - the name of the file
 JOIN_NS = 1_500_000_000
+RESTART_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 class FleetServer:
@@ -47,12 +53,14 @@ class FleetServer:
         """Open the store and wire the parts; nothing runs before `start`.
 
         Raises:
-            ConfigurationError: the state directory cannot be made.
+            ConfigurationError: the state directory cannot be made or written to, or there is no repository.
+            UnknownObjectError, MalformedError: the Director's key is not there, or is none.
             StoreError: the database cannot be opened.
         """
         self.config = config
         fleet, repo, clock = config.server.fleet, Path(config.server.repo), SystemClock()
         prepare_state(config.state)
+        check_sources(repo, Path(config.server.keys))
         self._clock = clock
         self._engine = connect(config.store_url)
         telemetry, inventory = SqlTelemetryStore(self._engine), SqlInventoryStore(self._engine)
@@ -61,7 +69,7 @@ class FleetServer:
         files = RepositoryFiles(repo, config.state)
         signer = RepositorySigner(repo, config.state, Path(config.server.keys))
         parts = DirectorParts(inventory, self._catalogue, self._registry, signer, self._link, clock)
-        director = Director(fleet, parts)
+        self._director = director = Director(fleet, parts)
         self._upkeep = Upkeep(UpkeepParts(self._catalogue, self._registry, director, inventory, clock))
         self._ingest = Ingest(fleet, telemetry, self._link)
         self._depot = Depot(fleet, files, self._link)
@@ -69,10 +77,12 @@ class FleetServer:
         self._router = Router(fleet, receivers, clock)
         self.desk = Desk(self._registry, self._catalogue, telemetry, inventory, director, files)
         self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Start all threads, the broker's connection last."""
         self._upkeep.look_for_releases()
+        self._director.finish_interrupted()
         self._run("ingest", self._ingest.run)
         self._run("upkeep", self._upkeep.run)
         for number in range(self.config.depot.threads):
@@ -81,6 +91,7 @@ class FleetServer:
 
     def stop(self) -> None:
         """Stop the connection, let the threads finish what waits, close the store."""
+        self._stopping.set()
         self._link.stop()
         for part in (self._depot, self._ingest, self._upkeep):
             part.close()
@@ -133,17 +144,43 @@ class FleetServer:
         self._router.receive(topic, payload, retained)
 
     def _run(self, name: str, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
+        keep = partial(keep_running, name, target, self._stopping)
+        thread = threading.Thread(target=keep, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
 
+def keep_running(name: str, target: Callable[[], None], stopping: threading.Event) -> None:
+    """Run `target` until it returns; what it did not foresee is logged, and it runs again a little later.
+
+    A thread's edge is as a process's: one that died silently would leave a server that looks well and does nothing.
+    """
+    while True:
+        try:
+            target()
+        except Exception:  # noqa: BLE001 - the edge of a thread
+            _log.exception("%s failed and is started again", name)
+        else:
+            return
+        if stopping.wait(RESTART_S):
+            return
+
+
 def prepare_state(state: Path) -> None:
-    """Make the state directory, for its owner only. Raises `ConfigurationError`."""
+    """Make the state directory, for its owner only. Raises `ConfigurationError`, also where it cannot be written to."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=state):
+            pass
     except OSError as error:
-        raise ConfigurationError(f"cannot make {state}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot keep state in {state}: {error.strerror}") from error
+
+
+def check_sources(repo: Path, keys: Path) -> None:
+    """Raise `ConfigurationError` or `UnknownObjectError` where `repo` or the key that signs orders is not there."""
+    if not repo.is_dir():
+        raise ConfigurationError(f"no repository at {repo}: `roskva release publish` makes one")
+    KeyDirectory(keys).signer("director-online")
 
 
 def operator_token(state: Path) -> str:
@@ -155,14 +192,24 @@ def operator_token(state: Path) -> str:
     path = state / TOKEN_NAME
     try:
         if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(32) + "\n")
+            _make_token(path)
         if path.stat().st_mode & 0o077:
             raise ConfigurationError(f"{path} may be read by others: chmod 600 it")
         token = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
     if len(token) < 16:
         raise ConfigurationError(f"{path} holds no token: remove it, and a new one is made")
     return token
+
+
+def _make_token(path: Path) -> None:
+    """Whole or not at all, so that a server that is killed here can start again."""
+    fresh = path.with_suffix(".partial")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)

@@ -54,6 +54,7 @@ class MqttLink:
         self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._closing = False
+        self._told_absent = False
         self.dropped = 0
         self._client = self._make_client()
 
@@ -110,6 +111,7 @@ class MqttLink:
         client.max_queued_messages_set(8192)
         client.reconnect_delay_set(min_delay=1, max_delay=random.randint(10, 20))  # noqa: S311 - jitter
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_connect_fail = self._on_connect_fail
         client.on_message, client.on_publish = self._on_message, self._on_publish
         client.on_socket_open = _set_no_delay
         return client
@@ -120,8 +122,16 @@ class MqttLink:
         if code.is_failure:
             _log.warning("the broker refuses: %s", code)
             return
+        self._told_absent = False
         _log.info("connected to the broker at %s:%d", self._broker.host, self._broker.port)
         client.subscribe([(topic, _QOS) for topic in subscriptions_of_server(self._fleet)])
+
+    def _on_connect_fail(self, _c: mqtt.Client, _u: object) -> None:
+        if not self._told_absent:
+            _log.warning(
+                "no broker at %s:%d; it is tried again and again", self._broker.host, self._broker.port
+            )
+        self._told_absent = True
 
     def _on_disconnect(
         self, _c: mqtt.Client, _u: object, _f: object, code: ReasonCode, _p: Properties | None

@@ -88,6 +88,7 @@ def tree(console: Console, printed: str) -> None:
         ]
         for row, before in zip(rows, [guides, *[below] * len(rows)], strict=False):
             console.print(before + row, highlight=False, markup=False, soft_wrap=True)
+    console.print()
 
 
 def check(console: Console, made: Check) -> None:

@@ -51,12 +51,13 @@ class SentMessages:
 
 @dataclass
 class ObedientSigner:
-    """`fleet.ports.DirectorSigner`; `broken` makes it refuse."""
+    """`fleet.ports.DirectorSigner`; `broken` makes it refuse, `image_broken` to renew the Image repository."""
 
     assigned: list[tuple[str, str]] = field(default_factory=list)
     refreshed: list[str] = field(default_factory=list)
     image_refreshes: int = 0
     broken: bool = False
+    image_broken: bool = False
 
     def assign(self, device: str, hardware: str, release: KnownRelease, now: datetime) -> None:
         self._check()
@@ -67,6 +68,8 @@ class ObedientSigner:
         self.refreshed.append(device)
 
     def refresh_image(self, now: datetime) -> None:
+        if self.image_broken:
+            raise MetadataError("the repository is gone")
         self.image_refreshes += 1
 
     def _check(self) -> None:

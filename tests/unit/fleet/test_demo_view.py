@@ -46,6 +46,7 @@ def test_a_long_line_of_a_tree_goes_on_beside_its_guides() -> None:
         "│     eight nine",
         "│   └── leaf",
         "└── last",
+        "",
     ]
 
 

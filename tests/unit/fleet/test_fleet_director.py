@@ -1,12 +1,14 @@
 """The Director orders what makes sense, signs before it offers, and keeps metadata fresh."""
 
-from dataclasses import dataclass
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from fleet.director import REFRESH_AFTER_NS, RETRY_AFTER_NS, Director, DirectorParts
-from fleet.records import AssignmentState
+from fleet.records import Assignment, AssignmentState
 from fleet.registry import Registry
 from models.errors import DeviceClassMismatchError, MetadataError, UnknownObjectError
 from models.wire.messages import Connection, ConnectionKind, ReleaseOffer, decode
@@ -96,3 +98,68 @@ def test_a_refresh_that_fails_is_tried_again_soon(office: Office) -> None:
     office.clock.pass_s(RETRY_AFTER_NS / 1e9)
     office.director.refresh_due()
     assert office.signer.refreshed == ["orin-1", "thor-1"]
+
+
+def test_an_order_that_the_server_did_not_live_to_settle_is_finished_at_the_next_start(
+    office: Office,
+) -> None:
+    interrupted = Assignment(0, "thor-1", office.digest, 1, AssignmentState.ORDERED, "")
+    office.parts.store.add_assignment(interrupted)
+    office.director.finish_interrupted()
+    (order,) = office.parts.store.assignments(10)
+    assert order.state is AssignmentState.SIGNED
+    assert office.signer.assigned == [("thor-1", office.digest)]
+
+
+def test_an_interrupted_order_never_undoes_a_later_one_and_an_impossible_one_fails(office: Office) -> None:
+    for device in ("thor-1", "nobody"):
+        office.parts.store.add_assignment(
+            Assignment(0, device, office.digest, 1, AssignmentState.ORDERED, "")
+        )
+    later = office.director.assign("thor-1", office.digest)
+    office.director.finish_interrupted()
+    assert office.signer.assigned == [("thor-1", office.digest)]
+    states = {order.number: order.state for order in office.parts.store.assignments(10)}
+    assert states == {
+        1: AssignmentState.FAILED,
+        2: AssignmentState.FAILED,
+        later.number: AssignmentState.SIGNED,
+    }
+
+
+def test_an_image_repository_that_cannot_be_renewed_holds_no_device_up_and_is_tried_again_soon(
+    office: Office,
+) -> None:
+    office.signer.image_broken = True
+    office.director.refresh_due()
+    assert office.signer.refreshed == ["orin-1", "thor-1"]
+    office.signer.image_broken = False
+    office.clock.pass_s(RETRY_AFTER_NS / 1e9)
+    office.director.refresh_due()
+    assert office.signer.image_refreshes == 1
+
+
+def test_two_orders_at_once_are_written_and_signed_one_after_the_other(office: Office) -> None:
+    both_written = threading.Barrier(2, timeout=0.3)
+
+    class SlowStore(MemoryInventoryStore):
+        """Waits for the other order to be written before either is signed."""
+
+        def add_assignment(self, assignment: Assignment) -> Assignment:
+            added = super().add_assignment(assignment)
+            with suppress(threading.BrokenBarrierError):
+                both_written.wait()
+            return added
+
+    director = Director("demo", replace(office.parts, store=SlowStore()))
+
+    def order() -> None:
+        director.assign("thor-1", office.digest)
+
+    threads = [threading.Thread(target=order) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert both_written.broken, "the later order could have been signed before the earlier one"
+    assert len(office.signer.assigned) == 2
