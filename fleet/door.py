@@ -3,8 +3,8 @@
 Owns: which `Host` and `Origin` are answered, and the headers that every page carries. Must not know: routes, pages.
 
 Reading needs no token, so a page of another site must not read through the browser of somebody who may. Browsers keep
-it from reading other origins, unless its name resolves to this machine (DNS rebinding), and they put no such bound on
-a WebSocket. A rebound page always names itself in `Host`, and a WebSocket of another page in `Origin`.
+it from reading other origins, unless its name resolves to this machine (DNS rebinding), and put no such bound on a
+WebSocket. A rebound page names itself in `Host`, and what another page asks for by script names that page in `Origin`.
 """
 
 import ipaddress
@@ -19,8 +19,7 @@ from fleet.api.answers import problem
 MISDIRECTED = 421
 FORBIDDEN = 403
 _POLICY_VIOLATION = 1008
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"}
 
 
 def hears_host(host: str, names: Iterable[str]) -> bool:
@@ -30,7 +29,7 @@ def hears_host(host: str, names: Iterable[str]) -> bool:
 
 
 def hears_origin(origin: str, host: str, names: Iterable[str]) -> bool:
-    """Whether a page of `origin` may change something or open a WebSocket: a page of this server, by any of its names."""
+    """Whether a page of `origin` may ask: it is a page of this server, by any of its names."""
     own = urlsplit(origin).netloc.lower() == host.lower() if _name_of(origin) else False
     return own or _name_of(origin) in _lower(names)
 
@@ -59,8 +58,7 @@ class Door:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not hears_host(host, self._names):
             return MISDIRECTED
-        reads = scope["type"] == "http" and scope["method"] in _SAFE
-        return 0 if reads or origin is None or hears_origin(origin, host, self._names) else FORBIDDEN
+        return 0 if origin is None or hears_origin(origin, host, self._names) else FORBIDDEN
 
 
 _WHY = {

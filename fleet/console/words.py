@@ -142,4 +142,7 @@ def _release(state: DeviceState | None, name: str) -> str:
 def _failure(update: UpdateStatus) -> str:
     if not update.reason:
         return ""
-    return f"last update refused: {update.reason} {update.detail}".strip()[:200]
+    what = f"release {digits_of(update.release_digest)}" if update.release_digest else "the last release"
+    return " · ".join(part for part in (f"{what} was not taken: {update.reason}", update.detail) if part)[
+        :200
+    ]

@@ -1,5 +1,6 @@
 """The fleet server as it runs: its own process, a real broker, real files, real signatures."""
 
+import html
 import json
 import os
 import re
@@ -28,6 +29,8 @@ from models.wire.messages import (
     Refusal,
     RefusalCode,
     Repository,
+    UpdatePhase,
+    UpdateStatus,
 )
 from models.wire.topics import Channel
 from tests.fakes.fleet_device import WireDevice
@@ -189,11 +192,35 @@ def test_the_console_shows_hostile_text_as_text_and_asks_no_other_host(site: Sit
     thor.report(msgspec.structs.replace(state(), policy=hostile))
     look_until(lambda: site.get("devices/thor-1").json()["state"] is not None)
     for path in ("/", "/devices/thor-1", "/devices/nobody", "/docs"):
-        html = httpx.get(site.url + path, timeout=20).text
-        assert "<script>alert(1)" not in html
-        assert not re.search(r"""(?:src|href|from)\s*=?\s*["'](?:https?:)?//(?!127\.0\.0\.1)""", html)
+        page = httpx.get(site.url + path, timeout=20).text
+        assert "<script>alert(1)" not in page
+        assert not re.search(r"""(?:src|href|from)\s*=?\s*["'](?:https?:)?//(?!127\.0\.0\.1)""", page)
     assert "alert(1)" in httpx.get(f"{site.url}/").text
     thor.close()
+
+
+def test_the_front_page_says_how_far_a_download_is_and_why_a_release_was_not_taken(site: Site) -> None:
+    fetching = UpdateStatus(UpdatePhase.FETCHING, site.digest, 12_000_000, 48_000_000)
+    refused = UpdateStatus(UpdatePhase.IDLE, site.digest, reason="golden-mismatch", detail="off by 0.4")
+    devices = [site.device("thor-1"), site.device("thor-2")]
+    for device, update in zip(devices, (fetching, refused), strict=True):
+        device.report(msgspec.structs.replace(state(), update=update))
+    look_until(lambda: all(one["state"] for one in site.get("devices").json()))
+    page = html.unescape(httpx.get(site.url, timeout=20).text)
+    digits = site.digest.removeprefix("sha256:")[:12]
+    assert f"fetching {digits} · 12.0 MB of 48.0 MB" in page
+    assert "25.0%" in page
+    assert f"release {digits} was not taken: golden-mismatch · off by 0.4" in page
+    for device in devices:
+        device.close()
+
+
+def test_the_console_is_live_for_its_own_page_and_closed_to_a_page_of_another_site(site: Site) -> None:
+    polling = f"{site.url}/_nicegui_ws/socket.io/?EIO=4&transport=polling"
+    assert httpx.get(polling, headers={"Origin": site.url}).status_code == 200
+    assert httpx.get(polling, headers={"Origin": "http://evil.example"}).status_code == 403
+    for path in ("/", "/docs", "/api/v1/devices"):
+        assert httpx.get(site.url + path, headers={"Host": "evil.example"}).status_code == 421
 
 
 def test_the_server_outlives_its_broker(site: Site) -> None:

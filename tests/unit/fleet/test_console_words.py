@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from fleet.console.words import card_words, grouped, power_bar, update_bar
+from fleet.console.words import card_words, digits_of, grouped, power_bar, update_bar
 from fleet.registry import Registry
 from models.wire.messages import Connection, ConnectionKind, UpdatePhase, UpdateStatus
 from tests.fakes.fleet_messages import BOOT, RELEASE, START_UTC_NS, state
@@ -59,7 +59,8 @@ def test_an_update_shows_phase_share_and_the_last_refusal() -> None:
     registry, _ = registry_with_thor()
     refused = UpdateStatus(UpdatePhase.IDLE, RELEASE, reason="golden-mismatch", detail="by 0.4")
     registry.observe_state("thor-1", replace(state(START_UTC_NS), update=refused), retained=False)
-    assert "golden-mismatch by 0.4" in card_words(registry.sight("thor-1"), "").update_failed
+    failed = card_words(registry.sight("thor-1"), "").update_failed
+    assert failed == f"release {digits_of(RELEASE)} was not taken: golden-mismatch · by 0.4"
 
 
 def test_counts_are_grouped_for_people() -> None:

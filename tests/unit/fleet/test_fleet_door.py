@@ -68,7 +68,10 @@ def test_a_rebound_name_reads_nothing(client: TestClient, host: str) -> None:
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:9", "https://10.9.9.9", "http://["]
 )
-def test_a_page_of_another_site_changes_nothing_and_opens_no_socket(client: TestClient, origin: str) -> None:
+def test_a_page_of_another_site_reads_nothing_changes_nothing_and_opens_no_socket(
+    client: TestClient, origin: str
+) -> None:
+    assert client.get("/", headers={"Origin": origin}).status_code == 403
     assert client.post("/", headers={"Origin": origin}).status_code == 403
     with (
         pytest.raises(WebSocketDisconnect),
