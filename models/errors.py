@@ -5,6 +5,7 @@ the message is one sentence that says what is wrong and, where it helps, what to
 Must not know: devices, servers, terminals.
 """
 
+import errno
 from typing import ClassVar
 
 
@@ -157,6 +158,12 @@ class NoSpaceError(NotNowError):
     code = "no-space"
 
 
+class DiskError(NotNowError):
+    """The disk does not read or write what it should: broken, or out of something else than room."""
+
+    code = "disk"
+
+
 class TransferError(NotNowError):
     """Content did not arrive: no broker, no depot, or too slow."""
 
@@ -168,3 +175,12 @@ class UnknownObjectError(RoskvaError):
 
     code = "unknown"
     exit_code = 2
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def disk_error(error: OSError, what: str) -> NoSpaceError | DiskError:
+    """Our error for the system's: whether the disk is full or fails, nothing is known about `what` was asked of it."""
+    kind = NoSpaceError if error.errno in _FULL else DiskError
+    return kind(f"{what}: {error.strerror or type(error).__name__}")

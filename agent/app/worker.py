@@ -19,7 +19,7 @@ from agent.control.publish import Post
 from agent.control.realtime import die_with
 from agent.control.worker import LoadedPolicy, PolicyLoader, Surroundings, serve
 from models.digest import Digest, digest_from_text
-from models.errors import MetadataError
+from models.errors import MetadataError, disk_error
 from models.release.names import check_name
 
 _NICER = 5
@@ -37,7 +37,7 @@ class VerifiedLoader:
     threads: int
 
     def load(self) -> LoadedPolicy:
-        """Raises the refusal of the first step that fails: trust policy, verify, inspect, golden outputs."""
+        """Raises the refusal of the first step that fails: trust policy, verify, inspect, golden outputs; or `DiskError`."""
         from models.release import golden
         from models.release.verify import verify
         from models.runtime.onnx import OnnxPolicy
@@ -55,10 +55,10 @@ def _read_bounded(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_MAX_POLICY_BYTES)
+    except FileNotFoundError as error:
+        raise MetadataError(f"{path.name}: no admitted trust policy is kept here") from error
     except OSError as error:
-        raise MetadataError(
-            f"{path.name}: no admitted trust policy is kept here: {error.strerror}"
-        ) from error
+        raise disk_error(error, f"{path.name} cannot be read") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.board.layout import text_from
 from agent.board.records import CandidateState, PolicyRecord, SwapOrder, raw_from_digest
 from agent.config import UpdateSection
-from agent.errors import QuarantinedError
+from agent.errors import BoardError, QuarantinedError, SensorError
 from agent.ports import Clock, Disk
 from agent.update.depot import Depot
 from agent.update.fetch import FetchWorld, WantedRelease, fetch
@@ -28,7 +28,7 @@ from agent.update.trial import Trial, Verdict, judged
 from agent.update.window import FetchLimits
 from models.contract import PlantSpec, check_fits
 from models.digest import Digest
-from models.errors import DigestMismatchError, NoSpaceError, RoskvaError
+from models.errors import DigestMismatchError, DiskError, NoSpaceError, NotNowError, RoskvaError
 from models.release.manifest import MANIFEST_NAME, ReleaseManifest, manifest_from_bytes
 from models.release.verify import verify
 from models.trust.admit import DeviceIdentity, TrustAnchors, admit
@@ -43,6 +43,8 @@ _RETURN_ATTEMPTS = 10
 _PATIENCE_S = 2.0
 
 
+_WORLD = frozenset(kind.code for kind in (NotNowError, BoardError, DiskError, NoSpaceError, SensorError))
+"""Reasons of a worker that say nothing about its release: it is tried again, and not quarantined."""
 _MAY_FAIL = frozenset({Do.ADMIT, Do.FETCH, Do.VERIFY, Do.LOAD, Do.FLIP})
 
 
@@ -331,9 +333,10 @@ class Steps:
             raise StoppedError
 
     def _refused_by(self, policy: PolicyRecord, job: Job) -> On:
+        """Note control's reason; where the world was in the way (no plant, a disk that fails), the release is not to blame."""
         job.reason = text_from(policy.reason) or "candidate-failed"
         job.detail = text_from(policy.detail)
-        return On.REFUSED
+        return On.NOT_NOW if job.reason in _WORLD else On.REFUSED
 
 
 def _limits_from(settings: UpdateSection) -> FetchLimits:

@@ -5,6 +5,7 @@ others (no link followed, regular, one name each).
 Must not know: what the files mean.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from models.digest import Digest, digest_of, hex_of
-from models.errors import DigestMismatchError, DirectoryMismatchError, MalformedError
+from models.errors import DigestMismatchError, DirectoryMismatchError, MalformedError, RoskvaError, disk_error
 from models.release.names import MAX_COMPONENTS, NameRule, check_names
 
 BLOCK_BYTES = 1 << 20
@@ -23,6 +24,10 @@ MAX_SCANNED_FILES = 1 << 20
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Without O_NONBLOCK a planted FIFO would hold us for ever.
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+_MACHINE = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE})
+"""Errors that speak of this machine, not of the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +97,7 @@ def open_folder(directory: Path, *, follow: bool = False) -> Iterator[int]:
     try:
         descriptor = os.open(directory, _FOLDER_FLAGS | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
-        raise DirectoryMismatchError(
-            f"not a directory that can be read: {directory.name!r} ({error.strerror})"
-        ) from error
+        raise _unopened(error, f"not a directory that can be read: {directory.name!r}") from error
     try:
         yield descriptor
     finally:
@@ -133,9 +136,7 @@ def open_file(folder: int, path: str) -> int:
             current = following
         descriptor = os.open(name, _FILE_FLAGS, dir_fd=current)
     except OSError as error:
-        raise DirectoryMismatchError(
-            f"{path!r} cannot be opened as a regular file ({error.strerror})"
-        ) from error
+        raise _unopened(error, f"{path!r} cannot be opened as a regular file") from error
     finally:
         os.close(current)
     try:
@@ -211,10 +212,14 @@ def _walk_folder(parent: int, name: str, path: str, depth: int) -> Iterator[tupl
     try:
         descriptor = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
     except OSError as error:
-        raise DirectoryMismatchError(
-            f"{path[:80]!r} cannot be opened as a folder ({error.strerror})"
-        ) from error
+        raise _unopened(error, f"{path[:80]!r} cannot be opened as a folder") from error
     try:
         yield from _walk(descriptor, path + "/", depth + 1)
     finally:
         os.close(descriptor)
+
+
+def _unopened(error: OSError, what: str) -> RoskvaError:
+    if error.errno in _MACHINE:
+        return disk_error(error, what)
+    return DirectoryMismatchError(f"{what} ({error.strerror})")

@@ -8,6 +8,7 @@ the same descriptors, never by name.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,13 @@ from types import TracebackType
 from typing import Self
 
 from models.digest import Digest, digest_of, hex_of
-from models.errors import ClaimError, DigestMismatchError, DirectoryMismatchError, MalformedError
+from models.errors import (
+    ClaimError,
+    DigestMismatchError,
+    DirectoryMismatchError,
+    MalformedError,
+    disk_error,
+)
 from models.lineage.chain import MAX_CHAIN_BYTES, verify_chain
 from models.release.files import (
     FileEntry,
@@ -98,6 +105,7 @@ class VerifiedRelease:
         Raises:
             MalformedError: there is no such role.
             DigestMismatchError: the file was changed after it was verified.
+            DiskError: the disk does not read it.
         """
         return self.read_path(self._manifest.file_of(role).path)
 
@@ -161,9 +169,10 @@ class _OpenFiles:
         if path not in self._descriptors:
             raise MalformedError(f"the release has no open file {path[:80]!r}")
         entry, hasher = self.entries[path], sha256()
-        for block in blocks(self._descriptors[path], entry.size_bytes):
-            hasher.update(block)
-            yield block
+        with _disk_errors(path):
+            for block in blocks(self._descriptors[path], entry.size_bytes):
+                hasher.update(block)
+                yield block
         if hasher.hexdigest() != hex_of(entry.digest):
             raise DigestMismatchError(f"{path!r} was changed after it was verified")
 
@@ -171,6 +180,15 @@ class _OpenFiles:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
+
+
+@contextmanager
+def _disk_errors(what: str) -> Iterator[None]:
+    """A disk that fails says nothing about the release: no refusal, but no release now."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, f"{what!r} cannot be read") from error
 
 
 def verify(
@@ -188,17 +206,19 @@ def verify(
         DigestMismatchError: other bytes than the ones signed for.
         MalformedError: `release.json` does not parse, or contradicts itself.
         ModelSignatureError, ClaimError: as `models.trust.oms.check_bundle` and `models.lineage.chain.verify_chain`.
+        DiskError: the disk does not read; nothing is said about the release.
     """
     files = _OpenFiles()
     try:
-        with open_folder(directory) as folder:
-            listing = list_files(folder, max_files=MAX_FILES * 2)
-            files.open(folder, listing.files)
-        witness(Check("files", f"{len(listing.files)} regular files, one name each"))
-        manifest = _check_identity(files, listing, expected, witness)
-        _check_content(files, manifest, witness)
-        signer = _check_signature(files, policy, witness)
-        _check_lineage(files, manifest, policy, witness)
+        with _disk_errors(directory.name):
+            with open_folder(directory) as folder:
+                listing = list_files(folder, max_files=MAX_FILES * 2)
+                files.open(folder, listing.files)
+            witness(Check("files", f"{len(listing.files)} regular files, one name each"))
+            manifest = _check_identity(files, listing, expected, witness)
+            _check_content(files, manifest, witness)
+            signer = _check_signature(files, policy, witness)
+            _check_lineage(files, manifest, policy, witness)
     except BaseException:
         files.close()
         raise

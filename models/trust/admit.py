@@ -19,10 +19,10 @@ from models.errors import (
     DeviceClassMismatchError,
     DowngradeError,
     MetadataError,
-    NotNowError,
     RepositoriesDisagreeError,
     UnknownObjectError,
     WrongDeviceError,
+    disk_error,
 )
 from models.release.manifest import MAX_MANIFEST_BYTES, ReleaseManifest, manifest_from_bytes
 from models.trust.client import Anchor, RepositoryClient
@@ -112,7 +112,7 @@ def admit(
         RepositoriesDisagreeError: the Image repository does not know the release, or knows it otherwise.
         ExpiredMetadataError, MetadataError: see `models.trust.client.RepositoryClient`.
         MalformedError: `release.json` or the policy does not parse though it is signed.
-        TransferError, NotNowError: no answer, or no place to keep what was seen.
+        TransferError, NoSpaceError, DiskError: no answer, or no place to keep what was seen.
     """
     order = _ask_director(source, Anchor(Repository.DIRECTOR, anchors.director_root, now), identity, state)
     if order is None:
@@ -130,7 +130,7 @@ def read_release(
 
     Raises:
         UnknownObjectError: no such release is published.
-        ExpiredMetadataError, MetadataError, MalformedError, TransferError, NotNowError: as `admit`.
+        ExpiredMetadataError, MetadataError, MalformedError, TransferError, NoSpaceError, DiskError: as `admit`.
     """
     image = RepositoryClient(source, Anchor(Repository.IMAGE, image_root, now), state / "image")
     for target in image.delegated(RELEASE_ROLE, _ANY_RELEASE).targets.values():
@@ -148,13 +148,21 @@ def _ask_director(
     shutil.rmtree(rehearsal, ignore_errors=True)
     try:
         if (state / "director").exists():
-            shutil.copytree(state / "director", rehearsal, symlinks=True)
+            shutil.copytree(state / "director", rehearsal, symlinks=True, copy_function=_copy)
         _order_of(RepositoryClient(recorded, anchor, rehearsal), identity)
     except OSError as error:
-        raise NotNowError(f"no place to try the Director's metadata ({error.strerror})") from error
+        raise disk_error(error, "no place to try the Director's metadata") from error
     finally:
         shutil.rmtree(rehearsal, ignore_errors=True)
     return _order_of(RepositoryClient(recorded, anchor, state / "director"), identity)
+
+
+def _copy(source: str, target: str) -> None:
+    """As `shutil.copyfile`; `copytree` would keep only the text of an `OSError`."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise disk_error(error, "no place to try the Director's metadata") from error
 
 
 def _order_of(director: RepositoryClient, identity: DeviceIdentity) -> TargetFile | None:

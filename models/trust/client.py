@@ -29,10 +29,10 @@ from models.digest import hex_of
 from models.errors import (
     ExpiredMetadataError,
     MetadataError,
-    NotNowError,
     RoskvaError,
     TransferError,
     UnknownObjectError,
+    disk_error,
 )
 from models.trust.atomic import write_atomically
 from models.trust.source import MetadataSource
@@ -113,7 +113,7 @@ class RepositoryClient:
             ExpiredMetadataError: a role is past its expiry at `anchor.now`.
             MetadataError: malformed, badly signed, rolled back, or too long.
             TransferError: the source did not answer, or withholds a file that must be there.
-            NotNowError: `state` cannot be written.
+            NoSpaceError, DiskError: `state` cannot be written.
         """
         self._source, self._name = source, anchor.repository
         with _our_errors(self._name):
@@ -217,4 +217,4 @@ def _our_errors(repository: Repository) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MetadataError(f"{where}: {type(error).__name__}: {error}") from error
     except OSError as error:
-        raise NotNowError(f"{where}: what was seen cannot be kept ({error.strerror})") from error
+        raise disk_error(error, f"{where}: what was seen cannot be kept") from error

@@ -122,6 +122,23 @@ def test_a_release_that_control_refuses_never_becomes_live(rig: Rig) -> None:
     assert any("[golden-mismatch]" in reason for reason in rig.server.reasons())
 
 
+@pytest.mark.parametrize("reason", ["board", "disk"])
+def test_a_candidate_that_could_not_be_tried_for_want_of_a_plant_or_a_disk_is_not_quarantined(
+    rig: Rig, reason: str
+) -> None:
+    release = rig.site.publish()
+    rig.site.assign(DEVICE, release.digest)
+    with FakeControl(rig.device.run, refuses=reason) as control:
+        rig.device.start()
+        rig.wait_for_event("update-put-off")
+        assert any(f"[{reason}]" in said for said in rig.server.reasons())
+        assert rig.pointer() == Pointer()
+        control.refuses = ""
+        rig.server.offer()
+        rig.wait_for_event("update-passed")
+    assert rig.pointer().live_digest == release.digest
+
+
 def test_a_download_goes_on_where_a_kill_stopped_it(tmp_path: Path) -> None:
     rig = Rig(tmp_path, SETTINGS.replace("[update]\n", "[update]\nmax_bytes_per_s = 200000\n"))
     release = rig.site.publish(recipe=large())

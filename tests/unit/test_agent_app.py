@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 from agent.adapters.systemd import Notifier
 from agent.app.inbox import Inbox, Receivers
 from agent.app.main import app
+from agent.app.worker import VerifiedLoader
 from agent.ports import Inbound
 from agent.telemetry.events import EventLog
+from models.digest import digest_of
+from models.errors import DiskError, MetadataError
 from models.wire.messages import BatchAck, Refusal, RefusalCode, ReleaseOffer, encode
 from models.wire.topics import Channel, topic
 from tests.fakes.clock import FakeClock
@@ -117,3 +120,11 @@ def test_the_manage_process_loads_no_inference_runtime() -> None:
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_worker_whose_disk_fails_says_so_and_blames_no_release(tmp_path: Path) -> None:
+    unreadable = Path("/proc/self/mem")  # opens, and every read at 0 is an input/output error
+    with pytest.raises(DiskError, match="Input/output error"):
+        VerifiedLoader(tmp_path, digest_of(b""), unreadable, 1).load()
+    with pytest.raises(MetadataError, match="no admitted trust policy"):
+        VerifiedLoader(tmp_path, digest_of(b""), tmp_path / "absent", 1).load()

@@ -1,11 +1,12 @@
 """What a verified release offers; what is refused stands in tests/attacks."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from models.errors import MalformedError
-from models.release.manifest import MANIFEST_NAME
+from models.errors import DiskError, MalformedError
+from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, SIGNATURE_NAME
 from models.release.verify import CHECKS, Check, verify
 from models.trust.keyset import KeyDirectory, init_development_keys, policy_of
 from tests.fakes.repositories import PATHS, make_release, small_files
@@ -54,3 +55,39 @@ def test_a_role_that_no_file_has_is_refused(tmp_path: Path, keys: KeyDirectory) 
         pytest.raises(MalformedError),
     ):
         release.read("manifest")
+
+
+def break_disk_below(path: Path) -> None:
+    """From now on every read of the open file `path` is an input/output error, as of a broken disk."""
+    broken = os.open("/proc/self/mem", os.O_RDONLY)  # nothing is mapped at address 0
+    try:
+        for entry in os.scandir("/proc/self/fd"):
+            if os.path.realpath(entry.path) == str(path):
+                os.dup2(broken, int(entry.name), inheritable=False)
+    finally:
+        os.close(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "after"), [(MANIFEST_NAME, "files"), (SIGNATURE_NAME, "digests"), (CLAIMS_NAME, "signature")]
+)
+def test_a_disk_that_fails_while_a_release_is_verified_is_named_and_blames_no_release(
+    tmp_path: Path, keys: KeyDirectory, name: str, after: str
+) -> None:
+    def witness(check: Check) -> None:
+        if check.name == after:
+            break_disk_below(tmp_path / name)
+
+    expected = make_release(tmp_path, keys)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(DiskError, match="cannot be read: Input/output error") as caught:
+        verify(tmp_path, expected, policy_of(keys), witness)
+    assert caught.value.exit_code == 5
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_disk_that_fails_after_the_verification_is_named(tmp_path: Path, keys: KeyDirectory) -> None:
+    with verify(tmp_path, make_release(tmp_path, keys), policy_of(keys)) as release:
+        break_disk_below(tmp_path / PATHS["visual"])
+        with pytest.raises(DiskError, match="visual"):
+            release.read("visual")

@@ -1,5 +1,8 @@
 """Admission when nobody attacks; what is refused stands in tests/attacks."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.digest import digest_of
-from models.errors import ConfigurationError, UnknownObjectError
+from models.errors import ConfigurationError, NoSpaceError, UnknownObjectError
 from models.release.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from models.release.verify import verify
 from models.trust.admit import read_release
@@ -129,3 +132,26 @@ def test_a_folder_source_answers_for_nothing_outside_its_targets(site: Site, pat
 def test_a_target_without_a_folder_is_served_without_one() -> None:
     assert prefixed("release.json", "ab") == "ab.release.json"
     assert prefixed("releases/drive/1/release.json", "ab") == "releases/drive/1/ab.release.json"
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """The kernel refuses this process every file of more than 10 bytes, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_a_full_disk_is_named_and_the_device_admits_once_there_is_room(
+    site: Site, *, seen_before: bool
+) -> None:
+    device = site.device()
+    if seen_before:
+        device.admit()
+    with no_room(), pytest.raises(NoSpaceError):
+        device.admit()
+    assert device.admit() is not None
