@@ -79,8 +79,11 @@ class FileDisk:
 
     def remove_tree(self, name: str) -> None:
         """Remove a directory and all below it; absent is fine. Links are removed, not followed."""
-        if self.path(name).exists():
-            shutil.rmtree(self.path(name))
+        path = self.path(name)
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)
 
     def make_directory(self, name: str) -> None:
         """Make a directory and its parents; present is fine."""

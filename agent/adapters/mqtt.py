@@ -70,6 +70,11 @@ class MqttTransport:
         """Whether the broker has accepted us and the loop thread runs."""
         return self._up.is_set()
 
+    @property
+    def alive(self) -> bool:
+        """Whether we still try to be connected; False where the supervising thread died, which it never should."""
+        return self._supervisor.is_alive() or self._supervisor.ident is None or self._stopping.is_set()
+
     def start(self, deliver: Callable[[Inbound], None]) -> None:
         """Begin to connect; returns at once."""
         self._deliver = deliver

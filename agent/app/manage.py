@@ -123,6 +123,9 @@ class Manage:
             self._tell(with_state=cycle % _STATE_CYCLES == 0)
             notifier.watchdog()
             cycle += 1
+            if not self.transport.alive:
+                self._failure = "the transport's thread died"
+                self._stopping.set()
         notifier.stopping()
         for thread in threads:
             thread.join(_JOIN_S / len(threads))

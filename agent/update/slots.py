@@ -100,7 +100,9 @@ def read_pointer(disk: Disk) -> Pointer:
         return Pointer()
     try:
         pointer = msgspec.json.decode(data, type=Pointer, strict=True)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        for digest in filter(None, (pointer.live_digest, pointer.fallback_digest)):
+            digest_from_text(digest)
+    except (msgspec.DecodeError, UnicodeDecodeError, MalformedError) as error:
         raise MalformedError(f"{POINTER}: {error}") from error
     if (pointer.live is None) != (not pointer.live_digest) or pointer.live == pointer.fallback is not None:
         raise MalformedError(f"{POINTER} contradicts itself: {data[:200]!r}")

@@ -17,6 +17,8 @@ from models.wire.messages import Refusal, RefusalCode
 _BAD_MAX = 3
 """A chunk that came this often with other bytes than signed for ends the fetch: somebody lies."""
 _REFUSALS_MAX = 4
+_REMEMBERED_MAX = 1024
+"""Requests whose late answer still counts; a depot that answers one a minute makes us ask for ever."""
 _JITTER_BASE_S = 0.25
 _JITTER_CAP_S = 15.0
 
@@ -90,6 +92,11 @@ class FetchWindow:
         """Requests whose answer is awaited."""
         return len(self._flights)
 
+    @property
+    def remembered(self) -> int:
+        """Requests whose answer would still count, late ones included."""
+        return len(self._asked)
+
     def take(self, now_ns: int) -> Chunk | None:
         """The next chunk to ask for, or None while the window is full, the rate is spent, or all is asked."""
         if len(self._flights) >= self._limits.window or self._bucket.wait_ns(now_ns):
@@ -103,6 +110,8 @@ class FetchWindow:
     def sent(self, request: str, chunk: Chunk, now_ns: int) -> None:
         """`chunk`, as taken, was asked for under this id."""
         self._asked[request] = chunk
+        if len(self._asked) > _REMEMBERED_MAX:
+            del self._asked[next(iter(self._asked))]
         self._flights[chunk] = now_ns + self._limits.timeout_ns
         self._bucket.spend(chunk.length_bytes)
 

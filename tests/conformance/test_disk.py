@@ -111,3 +111,14 @@ def test_the_fake_forgets_what_was_not_synced() -> None:
     disk.reboot()
     assert disk.read("kept") == b"synced"
     assert disk.list("") == ["kept"]
+
+
+def test_a_planted_link_is_removed_with_its_tree_and_what_it_points_at_stays(tmp_path: Path) -> None:
+    disk, outside = FileDisk(tmp_path / "disk"), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    for target in (outside, tmp_path / "nowhere"):
+        (disk.root / "slot").symlink_to(target)
+        disk.remove_tree("slot")
+        assert disk.list("") == []
+    assert (outside / "kept").exists()

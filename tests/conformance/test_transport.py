@@ -1,5 +1,7 @@
 """One suite for the `Transport` port: the broker in memory, and paho against a real Mosquitto."""
 
+import random
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +215,27 @@ def test_a_dead_client_thread_is_noticed_and_replaced(tmp_path: Path) -> None:
         transport.stop()
         peer.close()
         broker.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_transport_that_will_never_connect_again_says_so() -> None:
+    class Broken(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            raise ArithmeticError(f"nothing between {a} and {b}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    caller = Caller("yard", "thor-1", "thor-t5000", "boot-1", "test")
+    transport = MqttTransport(MqttSection(port=port), caller, Broken())
+    assert transport.alive
+    transport.start(lambda _: None)
+    wait_until(lambda: not transport.alive, 10, "the supervising thread died")
+    transport.stop()
+    sound = MqttTransport(MqttSection(port=port), caller)
+    sound.start(lambda _: None)
+    assert sound.alive
+    sound.stop()
+    assert sound.alive, "stopped on purpose is no fault"
 
 
 def test_the_fake_duplicates_delays_and_drops() -> None:

@@ -78,7 +78,18 @@ def test_a_boot_on_trial_is_counted_once() -> None:
     assert store.pointer().trial_boots == 2
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b'{"live":"c"}', b'{"live":"a"}', b'{"extra":1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b'{"live":"c"}',
+        b'{"live":"a"}',
+        b'{"extra":1}',
+        b'{"live":"a","live_digest":"sha256:0"}',
+        b'{"live":"a","live_digest":"%s","fallback":"b","fallback_digest":"sha256:"}' % ONE.encode(),
+    ],
+)
 def test_a_broken_pointer_is_an_error_and_can_be_set_aside(text: bytes) -> None:
     disk = FakeDisk()
     store = SlotStore(disk)
