@@ -11,6 +11,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from fleet.demo.processes import endable
 from models.errors import RoskvaError
 
 BENCHES = {
@@ -27,11 +28,14 @@ def main() -> int:
     arguments, rest = parser.parse_known_args()
     if arguments.name is None:
         return _list()
-    try:
-        figures = importlib.import_module(f"bench.{arguments.name}").run(rest)
-    except RoskvaError as error:
-        sys.stderr.write(f"bench: error [{error.code}]: {error}\n")
-        return error.exit_code
+    with endable() as ended:
+        try:
+            figures = importlib.import_module(f"bench.{arguments.name}").run(rest)
+        except KeyboardInterrupt:
+            return 128 + ended[0]
+        except RoskvaError as error:
+            sys.stderr.write(f"bench: error [{error.code}]: {error}\n")
+            return error.exit_code
     if arguments.json:
         sys.stdout.write(json.dumps(figures) + "\n")
     else:

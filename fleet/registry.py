@@ -79,12 +79,16 @@ def presence_of(connection: ConnectionKind, silence_ns: int | None) -> Presence:
 
 
 def decision_rate_hz(samples: Iterable[Sample]) -> float:
-    """Decisions a second over the last few samples; 0 where the worker was restarted between them."""
-    last = list(samples)[-_RATE_WINDOW:]
-    if len(last) < 2 or last[-1].utc_ns <= last[0].utc_ns:
+    """Decisions a second over the last few samples, since the worker that makes them began to count."""
+    counted: list[Sample] = []
+    for sample in list(samples)[-_RATE_WINDOW:]:
+        if counted and sample.decisions < counted[-1].decisions:
+            counted.clear()
+        counted.append(sample)
+    if len(counted) < 2 or counted[-1].utc_ns <= counted[0].utc_ns:
         return 0.0
-    made = last[-1].decisions - last[0].decisions
-    return max(0.0, made * 1e9 / (last[-1].utc_ns - last[0].utc_ns))
+    made = counted[-1].decisions - counted[0].decisions
+    return made * 1e9 / (counted[-1].utc_ns - counted[0].utc_ns)
 
 
 class Registry:

@@ -16,7 +16,7 @@ from fleet.api import views
 from fleet.api.answers import answer, raw, shows, shows_bytes, takes
 from fleet.api.desk import Desk
 from fleet.errors import UnauthorisedError
-from models.errors import MalformedMessageError
+from models.errors import MalformedMessageError, UnknownObjectError
 
 MAX_BODY_BYTES = 64 << 10
 _Limit = Annotated[int, Query(description="1 to 1000")]
@@ -29,6 +29,11 @@ def make_router(desk: Desk, health: Callable[[], views.HealthView], token: str) 
     _add_releases(router, desk)
     _add_decisions(router, desk)
     _add_orders(router, desk, token)
+
+    @router.get("/{path:path}", include_in_schema=False)
+    def get_nothing(path: str) -> Response:
+        raise UnknownObjectError(f"no such request: {path[:80]!r}; /docs lists them")
+
     return router
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from fleet.demo.journey import Journey, Settings
 from fleet.demo.processes import BrokerKind, Processes, endable
 from fleet.demo.story import Story, commands_for
-from models.errors import RoskvaError, UsageError
+from models.errors import UsageError
 
 
 def demo(
@@ -39,26 +39,24 @@ def demo(
     """
     console = Console()
     place = _fresh(folder)
-    held, ended_by = False, 0
-    try:
-        with endable(), Processes(place / "logs") as processes:
-            journey = Journey(
-                place, processes, Settings(devices=devices, broker=broker), commands_for(place, console)
-            )
-            held = Story(console, journey).tell()
-            if keep:
-                _wait_for_interrupt(console, journey)
-    except KeyboardInterrupt as interrupt:
-        ended_by = int(interrupt.args[0])
-        console.print(f"\n{signal.Signals(ended_by).name}: all that was started is stopped.", highlight=False)
-    except RoskvaError:
-        _show_logs(console, place)
-        raise
-    if folder is None and (held or ended_by):
-        shutil.rmtree(place, ignore_errors=True)
-    elif not held:
-        _show_logs(console, place)
-    raise typer.Exit(128 + ended_by if ended_by else 0 if held else 1)
+    held = False
+    with endable() as ended:
+        try:
+            with Processes(place / "logs") as processes:
+                settings = Settings(devices=devices, broker=broker)
+                journey = Journey(place, processes, settings, commands_for(place, console))
+                held = Story(console, journey).tell()
+                if keep:
+                    _wait_for_signal(console, journey)
+        except KeyboardInterrupt:
+            name = signal.Signals(ended[0]).name
+            console.print(f"\n{name}: all that was started is stopped.", highlight=False)
+        finally:  # also where the terminal that it would say so on is gone
+            if folder is None and (held or ended):
+                shutil.rmtree(place, ignore_errors=True)
+            elif not held:
+                _show_logs(console, place)
+    raise typer.Exit(0 if held else 128 + ended[0] if ended else 1)
 
 
 def _show_logs(console: Console, place: Path) -> None:
@@ -75,14 +73,11 @@ def _fresh(folder: Path | None) -> Path:
     return folder.resolve()
 
 
-def _wait_for_interrupt(console: Console, journey: Journey) -> None:
-    """Stay until the person has seen enough."""
+def _wait_for_signal(console: Console, journey: Journey) -> None:
+    """Stay until the person has seen enough, which ends it with `KeyboardInterrupt`."""
     console.print(
         f"\nRunning: console at [bold]{journey.server.url}/[/], files in {journey.folder}. Ctrl-C stops it.",
         soft_wrap=True,
     )
-    try:
-        while True:
-            signal.pause()
-    except KeyboardInterrupt as interrupt:
-        console.print(f"{signal.Signals(interrupt.args[0]).name}: stopping.", highlight=False)
+    while True:
+        signal.pause()

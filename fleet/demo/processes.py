@@ -120,17 +120,19 @@ class Processes:
 
 
 @contextmanager
-def endable() -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP raises `KeyboardInterrupt` with its number; later ones are dropped."""
+def endable() -> Iterator[list[int]]:
+    """The first SIGINT, SIGTERM or SIGHUP raises `KeyboardInterrupt` and is put in the list; later ones are dropped."""
+    ended: list[int] = []
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         _set_all(dict.fromkeys(ENDING, signal.SIG_IGN))
+        ended.append(number)
         raise KeyboardInterrupt(number)
 
     before = {number: signal.getsignal(number) for number in ENDING}
     _set_all(dict.fromkeys(ENDING, end))
     try:
-        yield
+        yield ended
     finally:
         _set_all(before)
 

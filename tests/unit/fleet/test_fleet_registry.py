@@ -60,6 +60,15 @@ def test_a_restarted_worker_does_not_make_a_negative_rate() -> None:
     assert registry.sight("thor-1").decision_rate_hz == 0.0
 
 
+def test_a_change_of_release_starts_the_rate_anew_instead_of_showing_none() -> None:
+    registry = Registry(SetClock())
+    registry.observe_connection("thor-1", ONLINE)
+    for second, decisions in enumerate((900, 905, 910, 5, 10)):
+        made = state(START_UTC_NS + second * 1_000_000_000, decisions=decisions)
+        registry.observe_state("thor-1", made, retained=False)
+    assert registry.sight("thor-1").decision_rate_hz == pytest.approx(5.0)
+
+
 def test_only_changed_devices_go_to_the_store_and_come_back_at_the_next_start() -> None:
     clock = SetClock()
     registry = Registry(clock)
