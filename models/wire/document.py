@@ -54,6 +54,7 @@ _ROUTER = "tests/unit/fleet/test_fleet_router.py"
 _STORE = "tests/conformance/test_store.py"
 _TRANSPORT = "tests/conformance/test_transport.py"
 _MANAGE = "tests/device/test_manage_process.py"
+_MANAGE_LIFE = "tests/device/test_manage_life.py"
 _SERVER = "tests/device/test_fleet_server.py"
 
 FORM = (
@@ -109,7 +110,7 @@ PRESENCE = (
     ),
     Rule(
         "The last will on `connection` is `broken`: the broker says it for a device that died.",
-        f"{_MANAGE}::test_a_killed_process_is_said_to_be_broken",
+        f"{_MANAGE_LIFE}::test_a_killed_process_is_said_to_be_broken",
     ),
     Rule(
         "A retained `state` is what was, not what is: it makes no silent device look alive.",

@@ -1,58 +1,31 @@
 """A real manage process, a real broker, a depot over a real site: updates, outages, and kills."""
 
 import resource
-import signal
-import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from agent.board.records import SwapOrder, raw_from_digest
 from agent.update.slots import Pointer
 from models.wire.messages import RangeRequest, ReleaseOffer, encode
 from tests.fakes.control import FakeControl
-from tests.fakes.manage import DEVICE, ManagedDevice, Server, managed_device, site_now
-from tests.fakes.mosquitto import PROGRAM, Mosquitto, wait_until
-from tests.fakes.repositories import Recipe, Site, small_contract
+from tests.fakes.manage import (
+    CHUNK,
+    DEVICE,
+    SETTINGS,
+    Rig,
+    large,
+)
+from tests.fakes.mosquitto import PROGRAM, wait_until
+from tests.fakes.repositories import Recipe, small_contract
 
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed"),
 ]
-SETTINGS = "[update]\nwindow = 8\ntrial_s = 1.0\nrequest_timeout_s = 2.0\n[telemetry]\nbatch_s = 0.2\n"
-CHUNK = 4096
-
-
-class Rig:
-    """Everything but control."""
-
-    def __init__(self, directory: Path, settings: str = SETTINGS) -> None:
-        self.broker = Mosquitto(directory)
-        self.broker.start()
-        self.site: Site = site_now(directory / "site")
-        self.server = Server(self.site, self.broker.port)
-        self.device: ManagedDevice = managed_device(
-            directory / "device", self.site, self.broker.port, settings
-        )
-
-    def pointer(self) -> Pointer:
-        path = self.device.state / "slots/pointer.json"
-        return msgspec.json.decode(path.read_bytes(), type=Pointer) if path.exists() else Pointer()
-
-    def wait_for_event(self, kind: str, deadline_s: float = 30.0) -> None:
-        try:
-            wait_until(lambda: kind in self.server.events(), deadline_s)
-        except AssertionError:
-            raise AssertionError(f"no {kind}: {self.server.events()} {self.server.reasons()}") from None
-
-    def close(self) -> None:
-        self.device.kill()
-        self.server.peer.close()
-        self.broker.stop()
 
 
 @pytest.fixture
@@ -60,20 +33,6 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     made = Rig(tmp_path)
     yield made
     made.close()
-
-
-def large() -> Recipe:
-    """A release of half a megabyte, in chunks of 4 KiB."""
-    return Recipe(
-        files={
-            "visual": bytes(range(256)) * 1500,
-            "reason": b"r" * 100_000,
-            "action": b"a" * 30_000,
-            "golden": b"g" * 5_000,
-        },
-        contract=small_contract(),
-        chunk_bytes=CHUNK,
-    )
 
 
 def test_an_assigned_release_is_fetched_verified_tried_and_kept(rig: Rig) -> None:
@@ -366,94 +325,3 @@ def test_a_lying_depot_is_found_out_and_named(rig: Rig) -> None:
         rig.wait_for_event("update-refused")
     assert any("[digest-mismatch]" in reason for reason in rig.server.reasons())
     assert rig.pointer().live is None
-
-
-def test_without_a_broker_it_waits_and_telemetry_is_kept(rig: Rig) -> None:
-    rig.broker.stop()
-    with FakeControl(rig.device.run):
-        rig.device.start()
-        wait_until(lambda: any((rig.device.state / "spool").glob("*-*-*")), 20, "a batch in the spool")
-        rig.broker.start()
-        rig.wait_for_event("manage-started")
-        wait_until(lambda: not list((rig.device.state / "spool").glob("*-*-*")), 20, "the spool is empty")
-
-
-def test_what_is_not_acknowledged_is_sent_again_by_the_next_process(rig: Rig) -> None:
-    rig.server.acknowledges = False
-    with FakeControl(rig.device.run):
-        rig.device.start()
-        rig.wait_for_event("manage-started")
-        rig.device.kill()
-        rig.server.batches.clear()
-        rig.server.acknowledges = True
-        rig.device.start()
-        wait_until(lambda: rig.server.events().count("manage-started") == 2, 20, "both starts")
-    sequences = [sequence for _, sequence in rig.server.batches]
-    assert len(set(sequences)) == len(sequences) >= 2
-
-
-def test_it_ends_within_two_seconds_and_says_offline(rig: Rig) -> None:
-    rig.device.start()
-    wait_until(lambda: bool(rig.server.states), what="first state")
-    process = rig.device.process
-    assert process is not None
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(2) == 0
-    wait_until(lambda: b'"offline"' in rig.server.connections[-1], what="offline")
-
-
-def test_it_ends_within_two_seconds_in_the_middle_of_a_download(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, SETTINGS.replace("[update]\n", "[update]\nmax_bytes_per_s = 50000\n"))
-    release = rig.site.publish(recipe=large())
-    rig.site.assign(DEVICE, release.digest)
-    try:
-        with FakeControl(rig.device.run):
-            rig.device.start()
-            wait_until(lambda: rig.server.depot.bytes_served > 20_000, 20, "some of it served")
-            process = rig.device.process
-            assert process is not None
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(2) == 0
-    finally:
-        rig.close()
-
-
-def test_it_ends_within_two_seconds_when_the_broker_accepts_but_never_answers(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        site = site_now(tmp_path / "site")
-        device = managed_device(tmp_path / "device", site, silent.getsockname()[1], SETTINGS)
-        device.start()
-        wait_until((device.run / "update.board").exists, 20, "manage runs")
-        silent.accept()
-        assert device.process is not None
-        device.process.send_signal(signal.SIGTERM)
-        try:
-            assert device.process.wait(2) == 0
-        finally:
-            device.kill()
-
-
-def test_a_second_manage_on_the_same_device_is_refused(rig: Rig) -> None:
-    rig.device.start()
-    wait_until(lambda: bool(rig.server.states), what="first state")
-    second = ManagedDevice(rig.device.root)
-    second.start()
-    assert second.process is not None
-    assert second.process.wait(20) == 5
-
-
-def test_a_killed_process_is_said_to_be_broken(rig: Rig) -> None:
-    rig.device.start()
-    wait_until(lambda: bool(rig.server.states), what="first state")
-    rig.device.kill()
-    wait_until(lambda: b'"broken"' in rig.server.connections[-1], what="broken")
-
-
-def test_manage_stays_small(rig: Rig) -> None:
-    rig.device.start()
-    wait_until(lambda: len(rig.server.states) > 1, what="two states")
-    assert rig.device.process is not None
-    process = psutil.Process(rig.device.process.pid)
-    assert process.memory_info().rss < 120 << 20
-    loaded = {Path(mapping.path).name for mapping in process.memory_maps()}
-    assert not any("onnx" in name or "torch" in name for name in loaded)

@@ -10,16 +10,19 @@ from pathlib import Path
 import msgspec
 
 from agent.ports import Inbound
+from agent.update.slots import Pointer
 from models.contract import PlantSpec
 from models.digest import Digest, hex_of
 from models.errors import UnknownObjectError
 from models.wire.messages import BatchAck, DeviceState, Repository, TelemetryBatch, decode, encode
 from models.wire.topics import Channel, address_from_topic, topic
 from tests.fakes.depot import DepotResponder, Store
-from tests.fakes.mosquitto import RealPeer
-from tests.fakes.repositories import Site, small_contract
+from tests.fakes.mosquitto import Mosquitto, RealPeer, wait_until
+from tests.fakes.repositories import Recipe, Site, small_contract
 
 FLEET, DEVICE = "yard", "thor-1"
+SETTINGS = "[update]\nwindow = 8\ntrial_s = 1.0\nrequest_timeout_s = 2.0\n[telemetry]\nbatch_s = 0.2\n"
+CHUNK = 4096
 
 
 @dataclass
@@ -138,3 +141,45 @@ def managed_device(root: Path, site: Site, port: int, settings: str = "") -> Man
 def site_now(root: Path) -> Site:
     """A site whose metadata is valid by the clock of this machine."""
     return Site(root, datetime.now(UTC))
+
+
+class Rig:
+    """Broker, site, server, and a device that is not started; everything but control."""
+
+    def __init__(self, directory: Path, settings: str = SETTINGS) -> None:
+        self.broker = Mosquitto(directory)
+        self.broker.start()
+        self.site: Site = site_now(directory / "site")
+        self.server = Server(self.site, self.broker.port)
+        self.device: ManagedDevice = managed_device(
+            directory / "device", self.site, self.broker.port, settings
+        )
+
+    def pointer(self) -> Pointer:
+        path = self.device.state / "slots/pointer.json"
+        return msgspec.json.decode(path.read_bytes(), type=Pointer) if path.exists() else Pointer()
+
+    def wait_for_event(self, kind: str, deadline_s: float = 30.0) -> None:
+        try:
+            wait_until(lambda: kind in self.server.events(), deadline_s)
+        except AssertionError:
+            raise AssertionError(f"no {kind}: {self.server.events()} {self.server.reasons()}") from None
+
+    def close(self) -> None:
+        self.device.kill()
+        self.server.peer.close()
+        self.broker.stop()
+
+
+def large() -> Recipe:
+    """A release of half a megabyte, in chunks of 4 KiB."""
+    return Recipe(
+        files={
+            "visual": bytes(range(256)) * 1500,
+            "reason": b"r" * 100_000,
+            "action": b"a" * 30_000,
+            "golden": b"g" * 5_000,
+        },
+        contract=small_contract(),
+        chunk_bytes=CHUNK,
+    )
