@@ -10,8 +10,10 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from fastapi import FastAPI, Response
 
@@ -37,10 +39,11 @@ from fleet.store.connect import connect
 from fleet.store.inventory import SqlInventoryStore
 from fleet.store.telemetry import SqlTelemetryStore
 from fleet.upkeep import Upkeep, UpkeepParts
-from models.errors import ConfigurationError
+from models.errors import ConfigurationError, NotNowError
 from models.trust.keyset import KeyDirectory
 
 TOKEN_NAME = "operator.token"  # noqa: S105 - the name of the file
+LOCK_NAME = ".lock"
 JOIN_NS = 1_500_000_000
 RESTART_S = 1.0
 _log = logging.getLogger(__name__)
@@ -55,12 +58,14 @@ class FleetServer:
         Raises:
             ConfigurationError: the state directory cannot be made or written to, or there is no repository.
             UnknownObjectError, MalformedError: the Director's key is not there, or is none.
+            NotNowError: another server works in the state directory.
             StoreError: the database cannot be opened.
         """
         self.config = config
         fleet, repo, clock = config.server.fleet, Path(config.server.repo), SystemClock()
         prepare_state(config.state)
         check_sources(repo, Path(config.server.keys))
+        self._claim = claim_state(config.state)
         self._clock = clock
         self._engine = connect(config.store_url)
         telemetry, inventory = SqlTelemetryStore(self._engine), SqlInventoryStore(self._engine)
@@ -99,6 +104,7 @@ class FleetServer:
         for thread in self._threads:
             thread.join(max(0.0, (deadline_ns - self._clock.mono_ns()) / 1e9))
         self._engine.dispose()
+        self._claim.close()
 
     def app(self) -> FastAPI:
         """REST and its reference page; the console is mounted by `fleet.console`."""
@@ -174,6 +180,21 @@ def prepare_state(state: Path) -> None:
             pass
     except OSError as error:
         raise ConfigurationError(f"cannot keep state in {state}: {error.strerror}") from error
+
+
+def claim_state(state: Path) -> IO[bytes]:
+    """The open lock of the state directory; the kernel lets go of it with the process, however that ends.
+
+    Raises:
+        NotNowError: another server holds it; two would sign and count against each other.
+    """
+    lock = (state / LOCK_NAME).open("ab")
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise NotNowError(f"another fleet server works in {state}") from error
+    return lock
 
 
 def check_sources(repo: Path, keys: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.server import TOKEN_NAME, check_sources, keep_running, operator_token, prepare_state
-from models.errors import ConfigurationError, UnknownObjectError
+from fleet.server import TOKEN_NAME, check_sources, claim_state, keep_running, operator_token, prepare_state
+from models.errors import ConfigurationError, NotNowError, UnknownObjectError
 from models.trust.keyset import init_development_keys
 
 
@@ -52,6 +52,12 @@ def test_a_state_directory_that_cannot_be_written_to_is_named(tmp_path: Path, in
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"cannot keep state in .*file"):
         prepare_state(tmp_path / inside)
+
+
+def test_two_servers_never_work_in_one_state_directory(tmp_path: Path) -> None:
+    with claim_state(tmp_path), pytest.raises(NotNowError, match="another fleet server"):
+        claim_state(tmp_path)
+    claim_state(tmp_path).close()
 
 
 def test_the_state_directory_belongs_to_its_owner_alone(tmp_path: Path) -> None:
