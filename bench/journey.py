@@ -5,7 +5,8 @@ Owns: the workload and the figures. Must not know: how the steps are done (`flee
 Figures: `seconds_offer_to_live` is the slowest device's, from the order at the API to decisions of the new release
 that drive; `ticks`, `ticks_missed` are over all devices in the 60 s; `decisions` counts what the workers numbered,
 `decisions_traced` those of them that the server has and whose release verifies, claim by claim, down to the rack.
-The peer in the same run is `bare_loop_*`: a loop at the same rate, class and priority that does no work, on each core.
+The peer in the same run is `bare_loop_*`: a loop of the same class and priority that does no work, on each core; its
+`stalls` are wake-ups late by 5 ms or more: the machine held everybody up.
 """
 
 import argparse
@@ -70,7 +71,7 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
         "ticks": sum(after[d].ticks - before[d].ticks for d in after),
         "ticks_missed": sum(after[d].ticks_missed - before[d].ticks_missed for d in after),
         "bare_loop_ticks": bare.ticks - bare_before.ticks,
-        "bare_loop_missed": bare.missed - bare_before.missed,
+        "bare_loop_stalls": bare.stalls - bare_before.stalls,
         "bare_loop_late_max_us": bare.late_max_us,
         "lateness_p99_us": round(max(loop.lateness_p99_ns for loop in after.values()) / 1e3, 1),
         "lateness_max_us": round(max(loop.lateness_max_ns for loop in after.values()) / 1e3, 1),

@@ -128,12 +128,12 @@ class Story:
             seconds = self.journey.await_driving(second.digest, watch, timeout_s=60.0)
             self.journey.drive(_SETTLE_S, watch)
         self.check("every device changed over while driving", True, f"trial passed after {seconds:.1f} s")
-        self._check_ticks(before, self.journey.testimony().missed - bare_before.missed)
+        self._check_ticks(before, self.journey.testimony().stalls - bare_before.stalls)
         self._check_envelopes()
         self._check_driving()
         self.console.print(f"  [dim]{first.manifest.version} stays in the other slot[/]", highlight=False)
 
-    def _check_ticks(self, before: dict[str, LoopFigures], bare_missed: int) -> None:
+    def _check_ticks(self, before: dict[str, LoopFigures], stalls: int) -> None:
         """No tick is missed, unless there is no real-time class here, or bare loops beside were held up as well."""
         for device, loop in self._loops().items():
             missed = loop.ticks_missed - before[device].ticks_missed
@@ -141,8 +141,8 @@ class Story:
             note = (
                 "" if loop.realtime.startswith("fifo") else "; no real-time class here: reported, not judged"
             )
-            if missed and bare_missed:
-                note = f"; this machine stalled: bare loops beside it missed {bare_missed}"
+            if missed and stalls:
+                note = f"; this machine stalled: bare loops beside it were held up {stalls} times"
             self.check(
                 f"{device} missed no tick over the change",
                 not missed or bool(note),
