@@ -160,6 +160,12 @@ class Registry:
                 tracked.changed = False
             return tuple(self._see(tracked).stored for tracked in changed)
 
+    def mark_changed(self, devices: Iterable[str]) -> None:
+        """The store did not keep them: let `drain_changed` return them again."""
+        with self._lock:
+            for device in devices:
+                self._devices[device].changed = True
+
     def _track(self, device: str) -> _Tracked:
         if device not in self._devices:
             if len(self._devices) >= MAX_DEVICES:

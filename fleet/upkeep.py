@@ -78,8 +78,13 @@ class Upkeep:
                 self._kept.add(release.digest)
 
     def _keep_devices(self) -> None:
-        if changed := self._parts.registry.drain_changed():
+        if not (changed := self._parts.registry.drain_changed()):
+            return
+        try:
             self._parts.store.put_devices(changed)
+        except RoskvaError:
+            self._parts.registry.mark_changed(device.device for device in changed)
+            raise
 
 
 def _attempt(step: Callable[[], None]) -> None:
