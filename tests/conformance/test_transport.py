@@ -147,6 +147,7 @@ def test_without_a_connection_publishing_is_refused_and_nothing_is_queued(rig: R
 
 def test_the_device_comes_back_by_itself_and_hears_again(rig: Rig) -> None:
     received = started(rig)
+    wait_until(lambda: kinds(rig).count("online") >= 1, what="online")  # or the broker dies with the word
     rig.interrupt()
     wait_until(lambda: not rig.transport.connected, what="noticed the loss")
     with pytest.raises(TransferError):
