@@ -5,9 +5,9 @@ Owns: the workload and the figures. Must not know: how the steps are done (`flee
 Figures: `seconds_offer_to_live` is the slowest device's, from the order at the API to decisions of the new release
 that drive; `ticks`, `ticks_missed` are over all devices in the 60 s; `decisions` counts what the workers numbered,
 `decisions_traced` those of them that the server has and whose release verifies, claim by claim, down to the rack.
-The peer in the same run is `bare_loop_*`: a loop of the same class and priority that does no work, on each core; its
-`stalls` are wake-ups late by 5 ms or more: the machine held everybody up. `ticks_missed_unexplained` are those of
-`ticks_missed` with no such stall at their time.
+The peer in the same run is `bare_loop_*`: a loop of the same class that does no work, on each core; its `stalls` are
+wake-ups late by 5 ms or more: the machine held everybody up. `ticks_missed_unexplained` are those of `ticks_missed`
+that no standstill of a core explains (`bench.misses`).
 """
 
 import argparse
@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from agent.board.records import LOOP, LOOP_BOARD, LoopRecord
-from agent.board.seqlock import BoardReader
+from agent.board.records import LOOP_BOARD
 from agent.control.worker import DECISIONS_PER_EPOCH
+from bench.misses import Misses
 from fleet.adapters.api_client import ApiClient
 from fleet.cli.trace import Auditor
 from fleet.demo.commands import Commands
@@ -35,8 +35,6 @@ _BEFORE_S = 15.0
 _FLUSH_S = 3.0
 _ALL = 1000
 _READY_S = 90.0
-_BOARD_LAG_NS = 200_000_000
-"""A follower writes its board every ten ticks."""
 
 
 def run(arguments: Sequence[str]) -> dict[str, object]:
@@ -65,10 +63,15 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
     journey.await_driving(first.digest, _unwatched, _READY_S)
     misses = Misses([device.root / "run/roskva" / LOOP_BOARD for device in journey.devices])
     before, bare_before, started_s = _loops(journey), journey.testimony(), time.monotonic()
-    journey.drive(_BEFORE_S, misses.look)
-    to_live_s = _change(journey, second, misses.look)
-    journey.drive(max(0.0, seconds - (time.monotonic() - started_s)), misses.look)
+
+    def watch(_: list[DeviceStatus]) -> None:
+        misses.look()
+
+    journey.drive(_BEFORE_S, watch)
+    to_live_s = _change(journey, second, watch)
+    journey.drive(max(0.0, seconds - (time.monotonic() - started_s)), watch)
     after, drove_s = _loops(journey), time.monotonic() - started_s
+    misses.look()
     journey.drive(_FLUSH_S, _unwatched)
     bare = journey.testimony()
     return {
@@ -76,47 +79,17 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
         "seconds_driven": round(drove_s, 1),
         "devices": len(journey.devices),
         "ticks": sum(after[d].ticks - before[d].ticks for d in after),
-        "ticks_missed": sum(after[d].ticks_missed - before[d].ticks_missed for d in after),
-        "ticks_missed_unexplained": misses.unexplained(bare.stalled_mono_ns),
+        "ticks_missed": misses.missed,
+        "ticks_missed_unexplained": misses.unexplained(bare),
         "bare_loop_ticks": bare.ticks - bare_before.ticks,
         "bare_loop_stalls": bare.stalls - bare_before.stalls,
-        "bare_loop_late_max_us": bare.late_max_us,
+        "bare_loop_late_max_us": round(bare.late_max_us, 1),
         "lateness_p99_us": round(max(loop.lateness_p99_ns for loop in after.values()) / 1e3, 1),
         "lateness_max_us": round(max(loop.lateness_max_ns for loop in after.values()) / 1e3, 1),
         "realtime": sorted({loop.realtime for loop in after.values()}),
         "broker": journey.broker,
         **_decisions(journey),
     }
-
-
-class Misses:
-    """When the followers missed ticks, as far as looking at their boards now and then can tell."""
-
-    def __init__(self, boards: Iterable[Path]) -> None:
-        self._boards = [BoardReader(path, LOOP) for path in boards]
-        self._last = [self._missed(board) for board in self._boards]
-        self._looked_ns = time.monotonic_ns()
-        self._seen: list[tuple[int, int, int]] = []
-
-    def look(self, _: list[DeviceStatus]) -> None:
-        """Note what was missed since the look before."""
-        now_ns = time.monotonic_ns()
-        for at, board in enumerate(self._boards):
-            missed = self._missed(board)
-            if missed > self._last[at]:
-                self._seen.append((self._looked_ns - _BOARD_LAG_NS, now_ns, missed - self._last[at]))
-            self._last[at] = missed
-        self._looked_ns = now_ns
-
-    def unexplained(self, stall_ends_ns: Iterable[int]) -> int:
-        """Ticks that were missed while no stall ended."""
-        ends = tuple(stall_ends_ns)
-        return sum(n for start, end, n in self._seen if not any(start <= stall <= end for stall in ends))
-
-    @staticmethod
-    def _missed(board: BoardReader[LoopRecord]) -> int:
-        stamped = board.read()
-        return stamped.record.ticks_missed if stamped else 0
 
 
 def _change(journey: Journey, release: BuiltRelease, watch: Callable[[list[DeviceStatus]], None]) -> float:

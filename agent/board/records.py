@@ -23,7 +23,10 @@ Must not know: how boards are stored, what anyone does with them.
 Times are monotonic nanoseconds of this boot. Digests are 32 raw bytes, all zero for none.
 """
 
+import struct
+from collections.abc import Iterable
 from enum import IntEnum
+from itertools import chain, islice
 from typing import NamedTuple
 
 from agent.board.layout import Layout
@@ -142,7 +145,10 @@ class LoopState(IntEnum):
 
 
 class LoopRecord(NamedTuple):
-    """The follower's figures since its start. `realtime` says in words what was achieved."""
+    """The follower's figures since its start. `realtime` says in words what was achieved.
+
+    `recent_misses` are the latest spans in which it missed ticks, as `bytes_from_spans` packs them.
+    """
 
     state: int
     tick_period_ns: int
@@ -160,9 +166,24 @@ class LoopRecord(NamedTuple):
     plan_age_ns: int
     speed_mps: float
     realtime: bytes
+    recent_misses: bytes
 
 
-LOOP = Layout("loop", LoopRecord, "qqqqqqqqqqqqqqd64s")
+LOOP = Layout("loop", LoopRecord, "qqqqqqqqqqqqqqd64s128s")
+SPANS_MAX = 8
+_SPANS = struct.Struct(f"<{2 * SPANS_MAX}q")
+
+
+def bytes_from_spans(spans: Iterable[tuple[int, int]]) -> bytes:
+    """The first eight of `spans` (start and end in nanoseconds), zeros where there are fewer."""
+    flat = list(chain.from_iterable(islice(spans, SPANS_MAX)))
+    return _SPANS.pack(*flat, *[0] * (2 * SPANS_MAX - len(flat)))
+
+
+def spans_from(packed: bytes) -> list[tuple[int, int]]:
+    """The spans that `bytes_from_spans` packed."""
+    flat = _SPANS.unpack(packed)
+    return [span for span in zip(flat[::2], flat[1::2], strict=True) if span != (0, 0)]
 
 
 class PlanRecord(NamedTuple):

@@ -36,6 +36,7 @@ from agent.board.records import (
     PolicyRecord,
     VehicleRecord,
     Worker,
+    bytes_from_spans,
     limits_board,
     plan_board,
 )
@@ -85,12 +86,14 @@ class Follower:
         self._interventions = 0
         self._quantiles: tuple[int, ...] = (0, 0, 0, 0)
         self._realtime = b"none"
+        self._misses = bytes_from_spans(())
 
     def run(self, stopping: Callable[[], bool], realtime: str) -> None:
         """Tick until `stopping`; `realtime` is told to readers as what the kernel granted."""
         self._realtime = bytes_from_text(realtime or "none", 64)
         while not stopping():
-            self._pacer.wait()
+            if self._pacer.wait().missed:
+                self._misses = bytes_from_spans(self._pacer.misses)
             self.tick()
 
     def tick(self) -> None:
@@ -189,6 +192,7 @@ class Follower:
             plan_age_ns=motion.plan_age_ns,
             speed_mps=speed_mps,
             realtime=self._realtime,
+            recent_misses=self._misses,
         )
         self._loop.write(record, now_ns)
 

@@ -5,6 +5,7 @@ Must not know: what a tick does.
 """
 
 from array import array
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,6 +64,16 @@ class Wake(NamedTuple):
     missed: int
 
 
+class Miss(NamedTuple):
+    """When the loop was away: it was due at `due_ns`, and at `back_ns` at least one later deadline had passed."""
+
+    due_ns: int
+    back_ns: int
+
+
+MISSES_KEPT = 8
+
+
 class Pacer:
     """Deadlines `period_ns` apart, from the first `wait` on. A tick that runs over loses whole periods, never phase."""
 
@@ -70,6 +81,7 @@ class Pacer:
         self._clock, self.period_ns = clock, period_ns
         self._next_ns: int | None = None
         self.missed = 0
+        self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
         self.lateness = Histogram()
 
     def wait(self) -> Wake:
@@ -78,6 +90,8 @@ class Pacer:
         next_ns = self._next_ns or now_ns + self.period_ns
         late_ns = now_ns - next_ns
         missed = -(-late_ns // self.period_ns) if late_ns > 0 else 0
+        if missed:
+            self.misses.append(Miss(next_ns - self.period_ns, now_ns))
         deadline_ns = next_ns + missed * self.period_ns
         self._clock.sleep_until(deadline_ns)
         lateness_ns = self._clock.mono_ns() - deadline_ns

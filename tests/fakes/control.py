@@ -26,6 +26,7 @@ from agent.board.records import (
     SwapOrder,
     SwapRecord,
     VehicleRecord,
+    bytes_from_spans,
 )
 from agent.board.seqlock import BoardWriter
 
@@ -135,4 +136,5 @@ def _loop_in(state: LoopState) -> LoopRecord:
         plan_age_ns=0,
         speed_mps=5.0,
         realtime=b"none",
+        recent_misses=bytes_from_spans(()),
     )

@@ -73,3 +73,12 @@ def test_an_empty_histogram_and_absurd_durations_do_no_harm() -> None:
     histogram.add(-5)
     histogram.add(2**63)
     assert (histogram.total, histogram.max_ns) == (2, 2**63)
+
+
+def test_a_miss_is_told_with_the_span_in_which_the_loop_was_away() -> None:
+    clock = FakeClock(START_NS)
+    pacer = Pacer(clock, 10 * _MS)
+    pacer.wait()
+    clock.advance(0.025)
+    pacer.wait()
+    assert list(pacer.misses) == [(START_NS + 10 * _MS, START_NS + 35 * _MS)]
