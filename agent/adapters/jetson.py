@@ -24,6 +24,8 @@ _THERMAL = "sys/class/thermal"
 _GPU = "sys/class/devfreq/gpu-gpc-0"
 _CONF = "etc/nvpmodel.conf"
 _NVPMODEL = "usr/sbin/nvpmodel"
+_MODEL = "proc/device-tree/model"
+_EMULATED = "(emulated)"
 _MAX_AGE_NS = 2_000_000_000
 _LOOK_AGAIN_NS = 5_000_000_000
 _READ_BYTES = 4096
@@ -32,6 +34,14 @@ _MODULE_W = (3.0, 400.0)
 """A module that runs this takes more; a monitor that was reset says 0 W, and room to spare is what it must not say."""
 _TEMPERATURE_C = (-40.0, 150.0)
 _QUERY_TIMEOUT_S = 2.0
+
+
+def is_emulated(root: Path) -> bool:
+    """Whether the machine below `root` says that it is none; what it says of watts and heat is then a model's."""
+    try:
+        return _EMULATED in read_text(root / _MODEL)
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)

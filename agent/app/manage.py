@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
+from agent.adapters.jetson import is_emulated
 from agent.adapters.mqtt import Caller, MqttTransport
 from agent.adapters.plant_file import read_plant
 from agent.adapters.systemd import Notifier
@@ -71,7 +72,7 @@ class Manage:
         self._stopping, self._failure = stopping, ""
         self._clock, disk = MonotonicClock(), FileDisk(state)
         boot, device = boot_id(root), config.device
-        self._who = Identity(boot, device.hardware)
+        self._who = Identity(boot, device.hardware, is_emulated(root))
         self.events = EventLog(self._clock)
         self.transport = MqttTransport(
             config.mqtt, Caller(device.fleet, device.id, device.hardware, boot, agent_version())

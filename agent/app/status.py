@@ -11,6 +11,7 @@ from rich.table import Table
 
 from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
+from agent.adapters.jetson import is_emulated
 from agent.app.manage import boot_id
 from agent.config import AgentConfig
 from agent.telemetry.state import Identity, StateReader
@@ -23,7 +24,7 @@ def show(root: Path, config: AgentConfig, *, as_json: bool, console: Console) ->
     reader = StateReader(
         root / config.paths.run, FileDisk(root / config.paths.state, read_only=True), MonotonicClock()
     )
-    state = reader.state(Identity(boot_id(root), config.device.hardware))
+    state = reader.state(Identity(boot_id(root), config.device.hardware, is_emulated(root)))
     connected = reader.broker_connected()
     reader.close()
     if as_json:
@@ -84,7 +85,8 @@ def _power(state: DeviceState) -> str:
     power = state.power
     if power is None:
         return "power does not run"
+    mark = ", emulated" if state.emulated else ""
     return (
-        f"{power.module_w:.1f} of {power.envelope_w:.0f} W, {power.hottest_c:.0f} °C, "
+        f"{power.module_w:.1f} of {power.envelope_w:.0f} W, {power.hottest_c:.0f} °C{mark}, "
         f"{power.decision_rate_hz:.1f} decisions/s, sensors {power.sensors}"
     )

@@ -96,7 +96,7 @@ def _put(root: Path, name: str, text: str) -> None:
 
 def _identity() -> Files:
     return {
-        "proc/device-tree/model": "NVIDIA Jetson AGX Thor Developer Kit\0",
+        "proc/device-tree/model": "NVIDIA Jetson AGX Thor Developer Kit (emulated)\0",
         "proc/device-tree/compatible": "nvidia,p4071-0000+p3834-0008\0nvidia,p3834-0008\0nvidia,tegra264\0",
     }
 

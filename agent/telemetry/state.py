@@ -50,6 +50,7 @@ class Identity:
 
     boot: str
     hardware: str
+    emulated: bool
 
 
 class StateReader:
@@ -79,6 +80,7 @@ class StateReader:
             loop=self._loop_figures(now_ns),
             power=self._power_figures(now_ns),
             policy=self._policy_figures(now_ns),
+            emulated=who.emulated,
         )
 
     def broker_connected(self) -> bool | None:

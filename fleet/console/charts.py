@@ -26,11 +26,12 @@ class LineChart:
 
     def __init__(self, title: str, unit: str, lines: Sequence[Line]) -> None:
         with ui.element("div").classes("r-card"):
-            ui.label(title).classes("r-title")
+            self._title, self._label = title, ui.label(title).classes("r-title")
             self._chart = ui.echart(_options(unit, lines)).classes("r-chart")
 
-    def show(self, points: Sequence[Points]) -> None:
-        """Draw one list of [UTC ms, value] for each line."""
+    def show(self, points: Sequence[Points], mark: str = "") -> None:
+        """Draw one list of [UTC ms, value] for each line; `mark` stands behind the title."""
+        self._label.set_text(self._title + mark)
         for series, one in zip(self._chart.options["series"], points, strict=True):
             series["data"] = one
         self._chart.update()

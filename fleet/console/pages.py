@@ -16,7 +16,7 @@ from fleet.api.views import DecisionView, HealthView
 from fleet.console.cards import DeviceCard, copy
 from fleet.console.charts import lateness_chart, lateness_points, power_chart, power_points
 from fleet.console.style import SHEET
-from fleet.console.words import card_words, clock_text, grouped
+from fleet.console.words import card_words, clock_text, emulated_mark, grouped
 from fleet.registry import DeviceSight
 from models.errors import RoskvaError, UnknownObjectError
 
@@ -171,9 +171,10 @@ class _DevicePage:
         latest = _latest(desk, self._device, _ROWS)
         self._card.show(card_words(sight, _release_names(desk).get(_live(sight), "")))
         samples = desk.registry.samples(self._device)
-        self._power.show(power_points(samples))
+        mark = emulated_mark(sight.state)
+        self._power.show(power_points(samples), mark)
         self._lateness.show(lateness_points(samples))
-        self._table.show(latest)
+        self._table.show(latest, mark)
         events = _attempt(lambda: desk.events(self._device, _EVENTS))
         self._no_events.set_visibility(not events)
         for label, event in zip(self._events, events, strict=False):
@@ -189,15 +190,15 @@ class _DecisionTable:
                 ui.label(key).classes("r-key")
             self._rows = [self._row() for _ in range(_ROWS)]
 
-    def show(self, decisions: Sequence[DecisionView]) -> None:
-        """Fill the rows."""
+    def show(self, decisions: Sequence[DecisionView], mark: str) -> None:
+        """Fill the rows; `mark` stands behind what the device measured of its power."""
         for row, decision in zip(self._rows, decisions, strict=False):
             record = decision.record
             texts = (
                 decision.id,
                 clock_text(record.observed_utc_ns),
                 f"{record.latency_ns / 1e6:.1f} ms",
-                f"{record.energy_j:.2f} J",
+                f"{record.energy_j:.2f} J{mark}",
                 record.reasoning[:200],
             )
             for label, text in zip(row, texts, strict=True):

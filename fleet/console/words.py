@@ -61,7 +61,9 @@ def card_words(sight: DeviceSight, release_name: str) -> CardWords:
         ticks_alarm=bool(loop and loop.ticks_missed * 1000 > loop.ticks),
         lateness=microseconds(loop.lateness_p99_ns) if loop else NONE,
         rate=f"{sight.decision_rate_hz:.1f} Hz" if policy else NONE,
-        temperature=f"{state.power.hottest_c:.1f} °C" if state and state.power else NONE,
+        temperature=f"{state.power.hottest_c:.1f} °C{emulated_mark(state)}"
+        if state and state.power
+        else NONE,
         loop=f"{loop.state} · {loop.speed_mps:.1f} m/s" if loop else NONE,
         realtime=loop.realtime if loop else NONE,
         power=power_bar(state),
@@ -77,7 +79,9 @@ def power_bar(state: DeviceState | None) -> Bar:
         return Bar(0.0, NONE)
     module_w, envelope_w = state.power.module_w, state.power.envelope_w
     share = module_w / envelope_w if envelope_w > 0 else 0.0
-    return Bar(min(1.0, max(0.0, share)), f"{module_w:.1f} of {envelope_w:.0f} W", share > 1.0)
+    return Bar(
+        min(1.0, max(0.0, share)), f"{module_w:.1f} of {envelope_w:.0f} W{emulated_mark(state)}", share > 1.0
+    )
 
 
 def update_bar(update: UpdateStatus) -> Bar | None:
@@ -89,6 +93,11 @@ def update_bar(update: UpdateStatus) -> Bar | None:
         f" · {megabytes(update.bytes_done)} of {megabytes(update.bytes_total)}" if update.bytes_total else ""
     )
     return Bar(min(1.0, max(0.0, share)), f"{update.phase.value} {digits_of(update.release_digest)}{sizes}")
+
+
+def emulated_mark(state: DeviceState | None) -> str:
+    """What stands behind a figure that no hardware made."""
+    return " (emulated)" if state and state.emulated else ""
 
 
 def digits_of(digest: str) -> str:

@@ -35,6 +35,7 @@ _COLUMNS = {
 """Columns and their least widths in cells; together they fit 100."""
 _GUIDES = re.compile(r"[│├└─ ]*")
 _LEAST_ROOM = 20
+_EMULATED = "watts and °C are emulated"
 _TEXTS = {"device", "release", "update"}
 _FLEXIBLE = {"update"}
 """They have what a wider terminal has; the others stand still."""
@@ -100,7 +101,13 @@ def check(console: Console, made: Check) -> None:
 def devices_table(devices: list[DeviceStatus], title: str) -> Group:
     """The devices, live: one row each, and what each is reasoning. It keeps its shape while the figures change."""
     table = Table(
-        title=title, title_justify="left", expand=True, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        title=title,
+        title_justify="left",
+        caption_justify="right",
+        expand=True,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for name, width in _COLUMNS.items():
         flexible = 1 if name in _FLEXIBLE else None
@@ -120,6 +127,7 @@ def devices_table(devices: list[DeviceStatus], title: str) -> Group:
         thoughts.append(
             f"“{policy.reasoning}”\n" if policy and policy.reasoning else "…\n", style="italic dim"
         )
+    table.caption = _EMULATED if any(d.state is not None and d.state.emulated for d in devices) else " "
     return Group(table, thoughts)
 
 

@@ -110,7 +110,7 @@ class PolicyFigures(Message, frozen=True):
     reasoning: str
 
 
-class DeviceState(Message, frozen=True):
+class DeviceState(Message, frozen=True, omit_defaults=True):
     """What the device is and does now; on `state`, once a second, retained."""
 
     utc_ns: Whole
@@ -123,6 +123,8 @@ class DeviceState(Message, frozen=True):
     loop: LoopFigures | None
     power: PowerFigures | None
     policy: PolicyFigures | None
+    emulated: bool = False
+    """Whether there is no such hardware: watts and temperatures are then a model's."""
 
 
 class DecisionRecord(Message, frozen=True):

@@ -81,6 +81,10 @@ def examples() -> Iterator[tuple[str, m.Message]]:
             1, _BOOT, "thor-t5000", "", "", False, m.UpdateStatus(m.UpdatePhase.IDLE), None, None, None
         ),
     )
+    yield (
+        "DeviceState.emulated",
+        m.DeviceState(1, _BOOT, "thor-t5000", "", "", False, _update(), None, _power(), None, emulated=True),
+    )
     yield "DecisionRecord", _decision()
     yield "EventRecord", _event()
     yield (

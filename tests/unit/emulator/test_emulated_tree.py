@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters.jetson import is_emulated
 from agent.emulator.profile import ProfileName, profile_named
 from agent.emulator.tree import BOOT_ID, GPU, HWMON, MODE_STATUS, NVPMODEL, create_tree, reboot
 from agent.power.modes import modes_from_text
@@ -28,6 +29,12 @@ def test_a_tree_that_is_there_is_left_as_it_is(root: Path) -> None:
     boot = (root / BOOT_ID).read_text()
     assert not create_tree(root, R39, seed=2)
     assert (root / BOOT_ID).read_text() == boot
+
+
+def test_an_emulated_device_says_that_it_is_none(root: Path) -> None:
+    assert is_emulated(root)
+    (root / "proc/device-tree/model").write_text("NVIDIA Jetson AGX Thor Developer Kit\0")
+    assert not is_emulated(root)
 
 
 def test_hwmon_numbers_follow_the_seed(tmp_path: Path) -> None:

@@ -28,6 +28,14 @@ def test_a_driving_device_shows_its_release_loop_and_power() -> None:
     assert words.update is None
 
 
+def test_watts_and_degrees_that_no_hardware_measured_say_so() -> None:
+    registry, _ = registry_with_thor()
+    registry.observe_state("thor-1", replace(state(), emulated=True), retained=False)
+    words = card_words(registry.sight("thor-1"), "mini")
+    assert words.power.text == "96.5 of 120 W (emulated)"
+    assert words.temperature == "61.2 °C (emulated)"
+
+
 def test_a_device_that_has_said_nothing_shows_dashes_and_does_not_fail() -> None:
     registry, _ = registry_with_thor()
     words = card_words(registry.sight("thor-1"), "")

@@ -57,12 +57,19 @@ def devices_of(first: DeviceState | None) -> list[DeviceStatus]:
     ]
 
 
+def test_the_table_says_where_its_watts_are_emulated() -> None:
+    for emulated in (True, False):
+        console = terminal(100)
+        console.print(view.devices_table(devices_of(replace(state(), emulated=emulated)), "driving"))
+        assert ("watts and °C are emulated" in "\n".join(shown(console))) is emulated
+
+
 @pytest.mark.parametrize("width", [100, 140])
 def test_the_table_keeps_its_shape_from_the_first_frame_to_the_last(width: int) -> None:
     fetching = replace(state(), update=UpdateStatus(UpdatePhase.FETCHING, RELEASE, 12, 48))
     refused = replace(state(), update=UpdateStatus(UpdatePhase.IDLE, RELEASE, reason="device-class-mismatch"))
     frames = []
-    for first in (None, state(), fetching, refused):
+    for first in (None, state(), replace(state(), emulated=True), fetching, refused):
         console = terminal(width)
         console.print(view.devices_table(devices_of(first), "release 1.0.0 arrives"))
         frames.append(shown(console))

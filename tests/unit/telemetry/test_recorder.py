@@ -159,10 +159,11 @@ def test_boards_without_a_living_writer_are_left_out_of_the_state(tmp_path: Path
     board = BoardWriter(tmp_path / POWER_BOARD, POWER)
     record = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 10.0, 0, 10.0, 32, 8, b"MAXN", b"ok")
     board.write(record, clock.mono_ns())
-    reader, who = StateReader(tmp_path, FakeDisk(), clock), Identity("boot-1", "thor-t5000")
+    reader, who = StateReader(tmp_path, FakeDisk(), clock), Identity("boot-1", "thor-t5000", emulated=True)
     state = reader.state(who)
     assert state.power is not None
     assert state.power.module_w == 70.5
+    assert state.emulated
     assert (state.loop, state.policy, state.live_digest) == (None, None, "")
     clock.advance(10)
     assert reader.state(who).power is None
