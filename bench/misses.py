@@ -37,6 +37,14 @@ class Misses:
         """Those of `missed` that `machine` does not explain, or whose time is not known."""
         return sum(follower.unexplained(machine) for follower in self._followers)
 
+    def told(self, machine: Testimony) -> str:
+        """Each miss and how much of it the machine stood still, for people."""
+        spans = [span for follower in self._followers for span in follower.spans]
+        return "; ".join(
+            f"away for {(end - start) / 1e6:.1f} ms, stood still {machine.held_up_ns(start, end) / 1e6:.1f} ms of it"
+            for start, end in spans
+        )
+
 
 class _Follower:
     def __init__(self, board: Path) -> None:
@@ -46,6 +54,10 @@ class _Follower:
         self._known = set(spans_from(record.recent_misses)) if record else set()
         self._seen: dict[Span, int] = {}
         self.missed = 0
+
+    @property
+    def spans(self) -> list[Span]:
+        return sorted(self._seen)
 
     def look(self) -> None:
         record = self._record()

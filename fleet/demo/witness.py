@@ -3,7 +3,7 @@
 Owns: when a loop that could not be simpler was held up, so that what the machine does to everyone is told apart
 from what the software does to itself. Must not know: devices.
 
-It wakes five times as often as a follower, so that it brackets what holds one up, and a priority above it, so that
+It wakes ten times as often as a follower, so that it brackets what holds one up, and a priority above it, so that
 no follower's own work looks like the machine's.
 
 `python -P -m fleet.demo.witness FILE CORE` adds a line to FILE at each late wake-up and once a second, until SIGTERM.
@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import msgspec
 
-PERIOD_NS = 2_000_000
+PERIOD_NS = 1_000_000
 LATE_NS = 1_000_000
 """From here on a late wake-up is told with its time."""
 STALL_NS = 5_000_000
 """From here on it is counted as a stall."""
 PRIORITY = 51
-_REPORT_TICKS = 500
+_REPORT_TICKS = 1000
 _S = 1_000_000_000
 
 
@@ -64,13 +64,13 @@ class Testimony(msgspec.Struct, frozen=True):
         return max((wakeup.late_ns for told in self.cores for wakeup in told), default=0) / 1e3
 
     def held_up_ns(self, start_ns: int, end_ns: int) -> int:
-        """How much of a span the worst core stood still."""
+        """How much of a span the worst core is not known to have run: from the wake-up before a late one up to it."""
         return max((_overlap_ns(told, start_ns, end_ns) for told in self.cores), default=0)
 
 
 def _overlap_ns(told: Iterable[Wakeup], start_ns: int, end_ns: int) -> int:
     overlaps = (
-        min(wakeup.woke_ns, end_ns) - max(wakeup.due_ns, start_ns)
+        min(wakeup.woke_ns, end_ns) - max(wakeup.due_ns - PERIOD_NS, start_ns)
         for wakeup in told
         if wakeup.late_ns >= LATE_NS
     )

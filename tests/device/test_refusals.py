@@ -123,7 +123,8 @@ def unharmed(driving: Driving) -> Iterator[None]:
     after = driving.loop()
     assert after.ticks > before.ticks + 50
     if text_from(after.realtime).startswith("fifo"):
-        assert misses.unexplained(driving.journey.testimony()) == 0, "and no core stood still meanwhile"
+        machine = driving.journey.testimony()
+        assert misses.unexplained(machine) == 0, misses.told(machine)
     state = driving.journey.server.devices()[0].state
     assert state is not None
     assert state.policy is not None

@@ -26,9 +26,8 @@ def follower_that_missed(run: Path, ticks: int, spans: tuple[Span, ...] = ()) ->
 
 
 def standstill(start_ms: float, end_ms: float) -> witness.Testimony:
-    return witness.Testimony(
-        ((witness.Wakeup(500, 0, 0),), (witness.Wakeup(7, round(start_ms * MS), round(end_ms * MS)),))
-    )
+    due_ns = round(start_ms * MS) + witness.PERIOD_NS
+    return witness.Testimony(((witness.Wakeup(500, 0, 0),), (witness.Wakeup(7, due_ns, round(end_ms * MS)),)))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def standstill(start_ms: float, end_ms: float) -> witness.Testimony:
         ((2, 8), False),
         ((-20, 1), False),
         ((13, 40), False),
-        ((5, 5.9), False),
+        ((5, 6.9), False),
     ],
 )
 def test_a_miss_is_explained_where_a_standstill_took_all_but_half_a_period(
@@ -94,4 +93,5 @@ def test_the_witnesses_of_all_cores_are_heard_together_but_for_half_a_line(tmp_p
         file.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines) + b"[13,")
     heard = witness.testimony(files)
     assert (heard.ticks, heard.stalls, heard.late_max_us) == (22, 1, 6000.0)
-    assert heard.held_up_ns(0, 40 * MS) == 6 * MS
+    assert heard.held_up_ns(0, 40 * MS) == 7 * MS
+    assert heard.held_up_ns(2 * MS, 4 * MS) == 2 * MS
