@@ -42,10 +42,22 @@ _STANDING_MPS = 0.1
 class DrivenWorld(Protocol):
     """What the plant needs of a world; `models.reference.world.drive.World` is one."""
 
-    collided: bool
-    off_road: bool
-    ran_red_light: bool
     vehicle: VehicleState
+
+    @property
+    def collided(self) -> bool:
+        """Whether it ever touched anything."""
+        ...
+
+    @property
+    def off_road(self) -> bool:
+        """Whether it ever left the road."""
+        ...
+
+    @property
+    def ran_red_light(self) -> bool:
+        """Whether it ever crossed a stop line at red."""
+        ...
 
     def step(self, acceleration_mps2: float, curvature_per_m: float, dt_s: float) -> None:
         """Let time pass under these commands."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from models.reference import expert
@@ -17,7 +18,8 @@ from models.reference.contract import EOS, MAX_TOKENS, reference_contract
 from models.reference.world.drive import Situation, World
 from models.reference.world.observe import ObservationHistory
 from models.reference.world.road import Road
-from models.reference.world.scenario import LightColour, endless, perturbed
+from models.reference.world.scenario import endless, perturbed
+from models.reference.world.things import LightColour
 
 Driver = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
 
@@ -133,10 +135,9 @@ class _Drive:
 def _somewhere(seed: int, rng: np.random.Generator) -> World:
     """An endless circuit, entered at a random place, at rest or at its cruising pace."""
     scenario = endless(seed)
-    start = {item: getattr(scenario, item) for item in ("road", "lights", "recurring")}
     speed = float(rng.choice([0.0, rng.uniform(5, 10)]))
     place = float(rng.uniform(0, scenario.road.length_m))
-    return World(seed, type(scenario)(**start, start_s_m=place, speed_mps=speed))
+    return World(seed, structs.replace(scenario, start_s_m=place, speed_mps=speed))
 
 
 def _facts(situation: Situation, road: Road) -> NDArray[np.float32]:

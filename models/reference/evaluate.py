@@ -22,9 +22,10 @@ from models.digest import digest_of
 from models.reference.checkpoint import read_checkpoint
 from models.reference.contract import FLOW_STEPS, MAX_TOKENS
 from models.reference.export import export_graphs
+from models.reference.world.classes import lane_keeping, red_light, stopped_car
 from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
-from models.reference.world.scenario import Scenario, lane_keeping, red_light, stopped_car
+from models.reference.world.scenario import Scenario
 from models.reference.world.vehicle import FRONT_M
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Decision, Knobs, Policy

@@ -1,20 +1,21 @@
 """The cameras: a cheap projection of the road and what stands on it.
 
 Owns: pixels. The ground is coloured by road coordinates with analytic coverage, so that a marking thinner than
-a pixel still moves the pixel's value; cars and signals are boxes, painted far to near.
+a pixel still moves the pixel's value; all that stands is boxes, painted far to near.
 Must not know: how the scene came to be, or who looks at it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.reference.world.path import Shift, offset_m
 from models.reference.world.road import LANE_WIDTH_M, SHOULDER_M, Road
+from models.reference.world.things import Colour
 
 Pixels = NDArray[np.float32]
-Colour = tuple[float, float, float]
 
 MOUNT_X_M = 1.7
 MOUNT_HEIGHT_M = 1.4
@@ -26,19 +27,25 @@ _ASPHALT: Colour = (78.0, 78.0, 84.0)
 _PAINT: Colour = (236.0, 236.0, 228.0)
 _DARK: Colour = (24.0, 24.0, 28.0)
 _TAIL: Colour = (200.0, 24.0, 24.0)
+_YELLOW: Colour = (246.0, 196.0, 30.0)
 _LINE_HALF_M = 0.1
 _DASH_PERIOD_M, _DASH_M = 9.0, 4.5
 _STOP_LINE_HALF_M = 0.3
+_ZEBRA_HALF_M, _ZEBRA_PERIOD_M = 1.5, 1.0
+_BAND_M, _BAND_HALF_M = 3.0, 1.0
+"""The painted word STOP: a broad grey-white band this far before its line."""
+_BAND_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A forward pinhole camera of `fov_rad` horizontally, square pixels, level, at the mount."""
+    """A pinhole camera of `fov_rad` horizontally, square pixels, level, at the mount, turned `yaw_rad` to the left."""
 
     name: str
     height_px: int
     width_px: int
     fov_rad: float
+    yaw_rad: float = 0.0
 
     @property
     def focal_px(self) -> float:
@@ -50,6 +57,13 @@ CAMERAS = (
     Camera("front_wide_120", 32, 64, math.radians(120)),
     Camera("front_tele_30", 32, 64, math.radians(30)),
 )
+FOUR_CAMERAS = (
+    Camera("cross_left_120", 32, 64, math.radians(120), math.radians(55)),
+    CAMERAS[0],
+    Camera("cross_right_120", 32, 64, math.radians(120), math.radians(-55)),
+    CAMERAS[1],
+)
+"""Alpamayo's four, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,11 @@ class Scene:
 
     boxes: tuple[Box, ...]
     stop_lines_s_m: tuple[float, ...]
+    stop_words_s_m: tuple[float, ...] = ()
+    zebras_s_m: tuple[float, ...] = ()
+    yellow: tuple[Shift, ...] = ()
+    blind: frozenset[str] = frozenset()
+    """Names of cameras that show nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +106,15 @@ class Eye:
 class Renderer:
     """Renders scenes on one road through a fixed set of cameras."""
 
-    def __init__(self, road: Road, cameras: tuple[Camera, ...] = CAMERAS) -> None:
-        self._road = road
+    def __init__(
+        self, road: Road, cameras: tuple[Camera, ...] = CAMERAS, junction: "Junction | None" = None
+    ) -> None:
+        self._road, self._junction = road, junction
         self._cameras = cameras
         self._offsets_s_m = np.arange(-_BEHIND_M, _AHEAD_M, _SPACING_M)
         grounds = [_ground(camera) for camera in cameras]
         self._rows = [ground.shape[0] for ground in grounds]
-        self._points = np.concatenate([ground.reshape(-1, 4) for ground in grounds]).astype(np.float32)
+        self._points = np.concatenate([ground.reshape(-1, 6) for ground in grounds]).astype(np.float32)
         self._skies = [_sky(camera, ground.shape[0]) for camera, ground in zip(cameras, grounds, strict=True)]
 
     def render(self, eye: Eye, scene: Scene) -> dict[str, NDArray[np.uint8]]:
@@ -110,30 +131,42 @@ class Renderer:
             image = np.concatenate([sky, ground[start : start + count].reshape(rows, camera.width_px, 3)])
             start += count
             for box, corners in shapes:
-                _paint_box(image, camera, box, corners)
+                _paint_box(image, camera, box, _turned(corners, camera.yaw_rad))
+            if camera.name in scene.blind:
+                image = np.zeros_like(image)
             images[camera.name] = np.clip(image + 0.5, 0, 255).astype(np.uint8)
         return images
 
     def _ground_colours(self, eye: Eye, scene: Scene) -> Pixels:
         """Colour of every ground pixel of all cameras, (pixels, 3)."""
-        s_m, d_m, foot_s, foot_d = self._road_coordinates(eye)
-        left = 1.5 * LANE_WIDTH_M + SHOULDER_M
-        right = -0.5 * LANE_WIDTH_M - SHOULDER_M
-        paved = _coverage(d_m - (left + right) / 2, (left - right) / 2, foot_d)
-        paint = _coverage(d_m + LANE_WIDTH_M / 2, _LINE_HALF_M, foot_d)
-        paint = np.maximum(paint, _coverage(d_m - 1.5 * LANE_WIDTH_M, _LINE_HALF_M, foot_d))
-        dashes = _coverage(d_m - LANE_WIDTH_M / 2, _LINE_HALF_M, foot_d)
-        paint = np.maximum(paint, dashes * _dash_coverage(s_m, foot_s))
-        for line in scene.stop_lines_s_m:
-            if -_BEHIND_M < line - eye.s_m < _AHEAD_M:
-                across = _coverage(d_m, LANE_WIDTH_M / 2, foot_d)
-                paint = np.maximum(paint, across * _coverage(s_m - line, _STOP_LINE_HALF_M, foot_s))
+        seen = self._road_coordinates(self._road, eye)
+        paved, paint = _paved(seen), self._lines(seen)
+        if self._junction is not None:
+            at = replace(eye, s_m=min(eye.s_m, self._junction.end_s_m))
+            for side in self._junction.side_roads:
+                beside = self._road_coordinates(side, at)
+                paved = np.maximum(paved, _paved(beside))
+                paint = np.maximum(paint, self._lines(beside))
+        paint = np.maximum(paint, _markings(seen, scene, eye.s_m))
         colours = _blended(np.array(_GRASS, np.float32), np.array(_ASPHALT, np.float32), paved)
-        return _blended(colours, np.array(_PAINT, np.float32), paint)
+        colours = _blended(colours, np.array(_PAINT, np.float32), paint)
+        if scene.yellow:
+            colours = _blended(colours, np.array(_YELLOW, np.float32), _yellow(seen, scene.yellow))
+        return colours
 
-    def _road_coordinates(self, eye: Eye) -> tuple[Pixels, Pixels, Pixels, Pixels]:
-        """s, d and a pixel's extent along and across the road, each (pixels,), from the nearest centreline point."""
-        x_m, y_m, yaw, curvature = self._road.at(eye.s_m + self._offsets_s_m)
+    def _lines(self, seen: "_Ground") -> Pixels:
+        """The edges and the dashes between the lanes; a junction has none."""
+        paint = _coverage(seen.d_m + LANE_WIDTH_M / 2, _LINE_HALF_M, seen.foot_d)
+        paint = np.maximum(paint, _coverage(seen.d_m - 1.5 * LANE_WIDTH_M, _LINE_HALF_M, seen.foot_d))
+        dashes = _coverage(seen.d_m - LANE_WIDTH_M / 2, _LINE_HALF_M, seen.foot_d)
+        paint = np.maximum(paint, dashes * _dash_coverage(seen.s_m, seen.foot_s))
+        if self._junction is not None:
+            paint *= (seen.s_m < self._junction.start_s_m) | (seen.s_m > self._junction.end_s_m)
+        return paint
+
+    def _road_coordinates(self, road: Road, eye: Eye) -> "_Ground":
+        """What every ground pixel is on `road`, from the nearest centreline point."""
+        x_m, y_m, yaw, curvature = road.at(eye.s_m + self._offsets_s_m)
         cos, sin = math.cos(eye.yaw_rad), math.sin(eye.yaw_rad)
         dx, dy = x_m - eye.x_m, y_m - eye.y_m
         line = np.stack([dx * cos + dy * sin, dy * cos - dx * sin]).astype(np.float32)
@@ -146,20 +179,82 @@ class Renderer:
         bend = curvature.astype(np.float32)[nearest]
         d_m = across - 0.5 * bend * np.minimum(along * along, _SPACING_M**2)
         s_m = (eye.s_m + self._offsets_s_m).astype(np.float32)[nearest] + along
-        wide, deep = self._points[:, 2], self._points[:, 3]
-        tx, ty = np.abs(tx), np.abs(ty)
-        return s_m, d_m, ty * wide + tx * deep, tx * wide + ty * deep
+        _, _, wide, deep, turn_cos, turn_sin = self._points.T
+        cx, cy = np.abs(tx * turn_cos + ty * turn_sin), np.abs(ty * turn_cos - tx * turn_sin)
+        return _Ground(s_m, d_m, cy * wide + cx * deep, cx * wide + cy * deep)
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """Where lines stop and other roads begin."""
+
+    start_s_m: float
+    end_s_m: float
+    side_roads: tuple[Road, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """The ground's pixels in road coordinates, and a pixel's extent along and across the road, each (pixels,)."""
+
+    s_m: Pixels
+    d_m: Pixels
+    foot_s: Pixels
+    foot_d: Pixels
+
+
+def _paved(seen: _Ground) -> Pixels:
+    left, right = 1.5 * LANE_WIDTH_M + SHOULDER_M, -0.5 * LANE_WIDTH_M - SHOULDER_M
+    return _coverage(seen.d_m - (left + right) / 2, (left - right) / 2, seen.foot_d)
+
+
+def _markings(seen: _Ground, scene: Scene, eye_s_m: float) -> Pixels:
+    """Stop lines and words across the ego's lane, zebras across the road."""
+    paint = np.zeros_like(seen.s_m)
+    across = _coverage(seen.d_m, LANE_WIDTH_M / 2, seen.foot_d)
+    for line in _in_view(scene.stop_lines_s_m, eye_s_m):
+        paint = np.maximum(paint, across * _coverage(seen.s_m - line, _STOP_LINE_HALF_M, seen.foot_s))
+    for line in _in_view(scene.stop_words_s_m, eye_s_m):
+        band = _coverage(seen.s_m - (line - _BAND_M), _BAND_HALF_M, seen.foot_s)
+        paint = np.maximum(paint, _BAND_SHARE * across * band)
+    for line in _in_view(scene.zebras_s_m, eye_s_m):
+        inside = _coverage(seen.d_m - LANE_WIDTH_M / 2, LANE_WIDTH_M, seen.foot_d)
+        phase = np.mod(seen.d_m, np.float32(_ZEBRA_PERIOD_M)) - np.float32(_ZEBRA_PERIOD_M / 2)
+        stripes = _coverage(phase, _ZEBRA_PERIOD_M / 4, np.minimum(seen.foot_d, np.float32(_ZEBRA_PERIOD_M)))
+        paint = np.maximum(paint, inside * stripes * _coverage(seen.s_m - line, _ZEBRA_HALF_M, seen.foot_s))
+    return paint
+
+
+def _in_view(lines_s_m: tuple[float, ...], eye_s_m: float) -> list[float]:
+    return [line for line in lines_s_m if -_BEHIND_M < line - eye_s_m < _AHEAD_M]
+
+
+def _yellow(seen: _Ground, shifts: tuple[Shift, ...]) -> Pixels:
+    """Temporary lines on both sides of the shifted lane."""
+    paint = np.zeros_like(seen.s_m)
+    for shift in shifts:
+        away = seen.d_m - offset_m((shift,), seen.s_m.astype(np.float64)).astype(np.float32)
+        sides = np.maximum(
+            _coverage(away + LANE_WIDTH_M / 2, 1.5 * _LINE_HALF_M, seen.foot_d),
+            _coverage(away - LANE_WIDTH_M / 2, 1.5 * _LINE_HALF_M, seen.foot_d),
+        )
+        paint = np.maximum(paint, sides * ((seen.s_m > shift.begins_s_m) & (seen.s_m < shift.ends_s_m)))
+    return paint
 
 
 def _ground(camera: Camera) -> NDArray[np.float64]:
-    """(rows, width, 4) of the pixels below the horizon: x, y in the rig, and a pixel's width and depth on the ground."""
+    """(rows, width, 6) of the pixels below the horizon: x, y in the rig, a pixel's width and depth on the ground,
+    and the cosine and sine of the camera's turn."""
     focal = camera.focal_px
     down = np.arange(camera.height_px // 2, camera.height_px) + 0.5 - camera.height_px / 2
     right = np.arange(camera.width_px) + 0.5 - camera.width_px / 2
     depth = np.broadcast_to((MOUNT_HEIGHT_M * focal / down)[:, None], (len(down), len(right)))
     y_m = -right[None, :] * depth / focal
     deep = depth**2 / (focal * MOUNT_HEIGHT_M)
-    return np.stack([depth + MOUNT_X_M, y_m, depth / focal, np.minimum(deep, 60.0)], axis=-1)
+    cos, sin = math.cos(camera.yaw_rad), math.sin(camera.yaw_rad)
+    x_rig, y_rig = depth * cos - y_m * sin + MOUNT_X_M, depth * sin + y_m * cos
+    turn = [np.full_like(depth, cos), np.full_like(depth, sin)]
+    return np.stack([x_rig, y_rig, depth / focal, np.minimum(deep, 60.0), *turn], axis=-1)
 
 
 def _sky(camera: Camera, ground_rows: int) -> Pixels:
@@ -199,6 +294,15 @@ def _corners(road: Road, eye: Eye, box: Box) -> tuple[Box, NDArray[np.float64]]:
     up = np.array([0.0, 0.0, 1.0, 1.0] * 2) * box.height_m + box.base_m - MOUNT_HEIGHT_M
     cos, sin = math.cos(eye.yaw_rad), math.sin(eye.yaw_rad)
     return box, np.stack([dx * cos + dy * sin - MOUNT_X_M, dy * cos - dx * sin, up], axis=1)
+
+
+def _turned(corners: NDArray[np.float64], yaw_rad: float) -> NDArray[np.float64]:
+    """Corners as a camera sees them that is turned to the left."""
+    if yaw_rad == 0.0:
+        return corners
+    cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
+    forward, left = corners[:, 0] * cos + corners[:, 1] * sin, corners[:, 1] * cos - corners[:, 0] * sin
+    return np.stack([forward, left, corners[:, 2]], axis=1)
 
 
 def _paint_box(image: Pixels, camera: Camera, box: Box, corners: NDArray[np.float64]) -> None:

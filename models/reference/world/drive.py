@@ -1,40 +1,38 @@
 """The world: one ego vehicle on one road, stepped in time, seen through its cameras, judged by a referee.
 
-Owns: the state of a drive and the facts about it. Sticky facts (`collided`, `off_road`, `ran_red_light`) stay true.
+Owns: the state of a drive and the view of it that an expert needs. Sticky facts (`faults`) stay true.
 Must not know: who drives, or why.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.reference.world.camera import CAMERAS, Box, Camera, Eye, Renderer, Scene
-from models.reference.world.scenario import (
-    CAR_LENGTH_M,
-    CAR_WIDTH_M,
+from models.reference.world import referee, traffic
+from models.reference.world.camera import CAMERAS, Camera, Eye, Junction, Renderer
+from models.reference.world.path import Shift
+from models.reference.world.referee import Crossing, Fault
+from models.reference.world.scenario import KEEP_LANE, Scenario, cars_of_lap, endless
+from models.reference.world.scene import scene_of
+from models.reference.world.things import (
+    Blockage,
+    CutIn,
+    Gesture,
+    Hand,
+    LeadCar,
     LightColour,
-    Scenario,
     StoppedCar,
     TrafficLight,
-    cars_of_lap,
-    endless,
+    WorkZone,
 )
-from models.reference.world.vehicle import FRONT_M, LENGTH_M, WIDTH_M, VehicleState, advanced
+from models.reference.world.traffic import SIGHT_M, Bumper, Car, OfficerNow, SignNow, Traffic, WalkerNow
+from models.reference.world.vehicle import FRONT_M, LENGTH_M, REAR_OVERHANG_M, WIDTH_M, VehicleState, advanced
 
-OFF_ROAD_OFFSET_M = 1.2
-_SIGHT_M = 95.0
-_WAITING_GAP_M = 15.0
-_WAITING_SPEED_MPS = 0.5
-_LEAVING_MPS2 = 2.5
-_LEAVING_MPS = 15.0
-_SIGNAL_BEYOND_M = 8.0
-_LAMPS = {
-    LightColour.RED: (4.6, (255.0, 28.0, 28.0)),
-    LightColour.YELLOW: (3.6, (255.0, 208.0, 24.0)),
-    LightColour.GREEN: (2.6, (24.0, 240.0, 96.0)),
-}
+_PASSING_MPS, _WORKS_MPS = 5.0, 7.0
+_PASSING_RAMP_M, _PASSING_ROOM_M = 24.0, 0.6
+_JUNCTION_BEFORE_M = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,8 @@ class Situation:
     """All that matters for driving now, in road coordinates; gaps are from the front bumper, infinite where nothing is.
 
     `s_m` and `offset_m` are the rear axle's; `light` is the next signal within sight, `light_gap_m` its stop line's.
+    `sign_gap_m` is the line of a stop sign or marking that was not stopped at yet, `walker_gap_m` a person's
+    who is not out of the way. `path` are the shifts within sight.
     """
 
     s_m: float
@@ -61,16 +61,16 @@ class Situation:
     light: LightColour | None
     light_gap_m: float
     car_gap_m: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Car:
-    """A stopped car as it is now."""
-
-    spec: StoppedCar
-    rear_s_m: float
-    speed_mps: float = 0.0
-    waited_s: float = 0.0
+    car_speed_mps: float = 0.0
+    car_merges: bool = False
+    sign_gap_m: float = math.inf
+    hand: Hand | None = None
+    hand_gap_m: float = math.inf
+    gesture: Gesture | None = None
+    walker_gap_m: float = math.inf
+    path: tuple[Shift, ...] = ()
+    blind: frozenset[str] = field(default_factory=frozenset)
+    instruction: str = KEEP_LANE
 
 
 class World:
@@ -82,14 +82,35 @@ class World:
         self._seed = seed
         self._scenario = endless(seed) if scenario is None else scenario
         self.road = self._scenario.road
-        self._renderer = Renderer(self.road, cameras)
-        self._cars = [_Car(spec, spec.rear_s_m) for spec in self._scenario.cars]
+        self._shifts = _shifts(self._scenario)
+        self._renderer = Renderer(self.road, cameras, _junction(self._scenario))
+        self._traffic = _traffic(self._scenario)
         self._laps_filled = 0
         self.time_s = 0.0
-        self.collided = self.off_road = self.ran_red_light = False
+        self.faults: frozenset[Fault] = frozenset()
         self.vehicle = _placed(self._scenario)
         self._s_m, self._offset_m = self._scenario.start_s_m, self._scenario.offset_m
         self._fill_laps()
+
+    @property
+    def collided(self) -> bool:
+        """Whether it ever touched anything."""
+        return Fault.COLLIDED in self.faults
+
+    @property
+    def off_road(self) -> bool:
+        """Whether it ever left what counts as its way."""
+        return Fault.OFF_ROAD in self.faults
+
+    @property
+    def ran_red_light(self) -> bool:
+        """Whether it ever crossed a stop line at red."""
+        return Fault.RAN_RED_LIGHT in self.faults
+
+    @property
+    def instruction(self) -> str:
+        """What the ego was told."""
+        return self._scenario.instruction
 
     @property
     def ego(self) -> Ego:
@@ -110,7 +131,14 @@ class World:
     @property
     def situation(self) -> Situation:
         """The privileged view that an expert drives by."""
+        front = self._s_m + FRONT_M
         light, light_gap = self._next_light()
+        car_gap, car = self._next_car()
+        officer = next((o for o in self._traffic.officers if _ahead(o.spec.stop_s_m - front)), None)
+        walker = next(
+            (w for w in self._traffic.walkers if _ahead(w.spec.s_m - front) and not w.is_clear), None
+        )
+        signs = [s.spec.stop_s_m - front for s in self._traffic.signs if not s.is_served]
         return Situation(
             self._s_m,
             self._offset_m,
@@ -118,7 +146,17 @@ class World:
             self.vehicle.speed_mps,
             None if light is None else light.colour(self.time_s),
             light_gap,
-            self._car_gap_m(),
+            car_gap,
+            car.speed_mps if car else 0.0,
+            bool(car and car.changes_lane),
+            min((gap for gap in signs if _ahead(gap)), default=math.inf),
+            officer.hand if officer else None,
+            officer.spec.stop_s_m - front if officer else math.inf,
+            walker.gesture if walker else None,
+            walker.spec.s_m - front if walker else math.inf,
+            tuple(s for s in self._shifts if s.begins_s_m < front + SIGHT_M and self._s_m < s.ends_s_m),
+            self._blind(),
+            self._scenario.instruction,
         )
 
     def step(self, acceleration_mps2: float, curvature_per_m: float, dt_s: float) -> None:
@@ -129,14 +167,21 @@ class World:
         self.vehicle = advanced(self.vehicle, acceleration_mps2, curvature_per_m, dt_s)
         self.time_s += dt_s
         self._s_m, self._offset_m = self.road.locate(self.vehicle.x_m, self.vehicle.y_m, self._s_m)
-        self._move_cars(dt_s)
+        ego = Bumper(self._s_m + FRONT_M, self.vehicle.speed_mps)
+        self._traffic = traffic.advanced(self._traffic, ego, self.time_s, dt_s)
         self._fill_laps()
-        self._judge(before, self._s_m + FRONT_M)
+        step = Crossing(before, ego.s_m, self._offset_m)
+        self.faults |= referee.faults(self._scenario, self._shifts, self._traffic, step, self.time_s)
 
     def render(self) -> dict[str, NDArray[np.uint8]]:
         """What each camera sees at this instant, uint8 (height_px, width_px, 3), RGB."""
         state = self.vehicle
-        return self._renderer.render(Eye(state.x_m, state.y_m, state.yaw_rad, self._s_m), self._scene())
+        scene = scene_of(self._scenario, self._traffic, self._shifts, self._s_m, self.time_s)
+        return self._renderer.render(Eye(state.x_m, state.y_m, state.yaw_rad, self._s_m), scene)
+
+    def _blind(self) -> frozenset[str]:
+        gaps = self._scenario.dropouts
+        return frozenset(gap.camera for gap in gaps if gap.start_s <= self.time_s < gap.end_s)
 
     def _heading_error_rad(self) -> float:
         error = self.vehicle.yaw_rad - self.road.point(self._s_m)[2]
@@ -147,79 +192,74 @@ class World:
         near: tuple[TrafficLight | None, float] = (None, math.inf)
         for light in self._scenario.lights:
             gap = (light.stop_s_m - front) % self.road.length_m
-            if gap < min(near[1], _SIGHT_M):
+            if gap < min(near[1], SIGHT_M):
                 near = (light, gap)
         return near
 
-    def _car_gap_m(self) -> float:
-        gaps = (car.rear_s_m - self._s_m - FRONT_M for car in self._cars)
-        return min((gap for gap in gaps if -LENGTH_M < gap < _SIGHT_M), default=math.inf)
-
-    def _move_cars(self, dt_s: float) -> None:
+    def _next_car(self) -> tuple[float, Car | None]:
+        """The car ahead that concerns the lane, and the gap to it."""
         front = self._s_m + FRONT_M
-        moved = [_moved(car, car.rear_s_m - front, self.vehicle.speed_mps, dt_s) for car in self._cars]
-        self._cars = [
-            car for car in moved if car.rear_s_m - front > -30 and not _has_left(car, car.rear_s_m - front)
-        ]
+        near: tuple[float, Car | None] = (math.inf, None)
+        for car in self._traffic.cars:
+            gap = car.rear_s_m - front
+            if car.concerns_lane and -LENGTH_M < gap < min(near[0], SIGHT_M):
+                near = (gap, car)
+        return near
 
     def _fill_laps(self) -> None:
         """Keep the stopped cars of this lap and the next on the road."""
         if not self._scenario.recurring:
             return
         while self._laps_filled <= int(self._s_m // self.road.length_m) + 1:
-            cars = cars_of_lap(self.road, self._seed, self._laps_filled)
-            self._cars += [_Car(spec, spec.rear_s_m) for spec in cars]
+            specs = cars_of_lap(self.road, self._seed, self._laps_filled)
+            cars = (*self._traffic.cars, *(traffic.car_from(spec) for spec in specs))
+            self._traffic = replace(self._traffic, cars=cars)
             self._laps_filled += 1
 
-    def _judge(self, front_before_m: float, front_m: float) -> None:
-        self.off_road |= abs(self._offset_m) > OFF_ROAD_OFFSET_M
-        beside = abs(self._offset_m) < (WIDTH_M + CAR_WIDTH_M) / 2
-        for car in self._cars:
-            self.collided |= beside and -(CAR_LENGTH_M + LENGTH_M) < car.rear_s_m - front_m < 0
-        length = self.road.length_m
-        for light in self._scenario.lights:
-            crossed = (front_m - light.stop_s_m) // length > (front_before_m - light.stop_s_m) // length
-            self.ran_red_light |= crossed and light.colour(self.time_s) is LightColour.RED
 
-    def _scene(self) -> Scene:
-        near = [car for car in self._cars if -8 < car.rear_s_m - self._s_m < _SIGHT_M + FRONT_M]
-        boxes = [
-            Box(car.rear_s_m, 0.0, CAR_LENGTH_M, CAR_WIDTH_M, 0.15, 1.35, car.spec.colour, tail_lights=True)
-            for car in near
-        ]
-        lines = []
-        for light in self._scenario.lights:
-            gap = (light.stop_s_m - self._s_m + 20) % self.road.length_m - 20
-            if gap < _SIGHT_M + FRONT_M:
-                lines.append(self._s_m + gap)
-                boxes += _signal(self._s_m + gap + _SIGNAL_BEYOND_M, light.colour(self.time_s))
-        return Scene(tuple(boxes), tuple(lines))
+def _ahead(gap_m: float) -> bool:
+    return 0.0 <= gap_m < SIGHT_M
+
+
+def _traffic(scenario: Scenario) -> Traffic:
+    specs: tuple[StoppedCar | LeadCar | CutIn, ...] = (*scenario.cars, *scenario.leads, *scenario.cut_ins)
+    return Traffic(
+        tuple(traffic.car_from(spec) for spec in specs),
+        tuple(OfficerNow(spec) for spec in scenario.officers),
+        tuple(WalkerNow(spec, spec.start_d_m) for spec in scenario.walkers),
+        tuple(SignNow(spec) for spec in scenario.signs),
+        scenario.blockages,
+    )
+
+
+def _shifts(scenario: Scenario) -> tuple[Shift, ...]:
+    passing = tuple(_around(blockage) for blockage in scenario.blockages)
+    return passing + tuple(_through(works) for works in scenario.works)
+
+
+def _around(blockage: Blockage) -> Shift:
+    """Left past a blockage, with room to spare and at a careful pace."""
+    d_m = blockage.d_m + blockage.width_m / 2 + WIDTH_M / 2 + _PASSING_ROOM_M
+    start, end = (
+        blockage.rear_s_m - FRONT_M - 1.0,
+        blockage.rear_s_m + blockage.length_m + REAR_OVERHANG_M + 1.0,
+    )
+    return Shift(start, end, max(d_m, 0.0), _PASSING_RAMP_M, _PASSING_MPS, may_stay=True)
+
+
+def _through(works: WorkZone) -> Shift:
+    return Shift(works.start_s_m, works.end_s_m, works.shift_m, works.ramp_m, _WORKS_MPS, may_stay=False)
+
+
+def _junction(scenario: Scenario) -> Junction | None:
+    fork = scenario.fork
+    if fork is None:
+        return None
+    reach = max(fork.left_radius_m, fork.right_radius_m) * 1.2
+    return Junction(fork.s_m - _JUNCTION_BEFORE_M, fork.s_m + reach, scenario.side_roads)
 
 
 def _placed(start: Scenario) -> VehicleState:
     x_m, y_m, yaw, curvature = start.road.point(start.start_s_m)
     x_m, y_m = x_m - start.offset_m * math.sin(yaw), y_m + start.offset_m * math.cos(yaw)
     return VehicleState(x_m, y_m, yaw + start.heading_error_rad, start.speed_mps, 0.0, curvature)
-
-
-def _moved(car: _Car, gap_m: float, ego_speed_mps: float, dt_s: float) -> _Car:
-    """A stopped car waits for the ego to wait, then drives off."""
-    if car.waited_s >= car.spec.dwell_s:
-        speed = min(car.speed_mps + _LEAVING_MPS2 * dt_s, _LEAVING_MPS)
-        return replace(car, rear_s_m=car.rear_s_m + speed * dt_s, speed_mps=speed)
-    waiting = 0 <= gap_m < _WAITING_GAP_M and ego_speed_mps < _WAITING_SPEED_MPS
-    return replace(car, waited_s=car.waited_s + dt_s) if waiting else car
-
-
-def _has_left(car: _Car, gap_m: float) -> bool:
-    return car.speed_mps > 0 and gap_m > _SIGHT_M
-
-
-def _signal(s_m: float, colour: LightColour) -> list[Box]:
-    """A signal right of the lane: pole, housing, and the one lamp that is lit, nearest to the eye."""
-    base, lamp = _LAMPS[colour]
-    return [
-        Box(s_m + 0.02, -4.4, 0.2, 0.25, 0.0, 2.5, (60.0, 60.0, 64.0)),
-        Box(s_m + 0.01, -4.4, 0.4, 1.6, 2.5, 3.2, (24.0, 24.0, 28.0)),
-        Box(s_m, -4.4, 0.05, 1.3, base, 1.0, lamp),
-    ]

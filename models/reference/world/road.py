@@ -1,4 +1,4 @@
-"""The road: a seeded closed circuit of straights, clothoids and arcs.
+"""The road: a seeded closed circuit of straights, clothoids and arcs, or one way through a junction.
 
 Owns: the geometry of one lane's centreline (arc length s, lateral offset d, left positive) and its lane widths.
 Must not know: vehicles, cameras, traffic.
@@ -6,6 +6,7 @@ Must not know: vehicles, cameras, traffic.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ MIN_RADIUS_M = 40.0
 _STEP_M = 0.5
 _RAMP_M = 25.0
 _MIN_STRAIGHT_M = 30.0
+_TURN_RAMP_M = 5.0
 
 Floats = NDArray[np.float64]
 
@@ -121,6 +123,7 @@ class _Corner:
         return self.turn_rad / (self.ramp_m + self.arc_m)
 
 
+@lru_cache(maxsize=64)
 def circuit(seed: int) -> Road:
     """A closed road of about two kilometres with 6 to 9 corners of 40 m radius or more, run either way round."""
     rng = np.random.default_rng([seed, 1])
@@ -181,12 +184,41 @@ def _laid_out(corners: list[_Corner], free_m: Floats) -> Road:
         knots += [s_m, s_m + corner.ramp_m, s_m + corner.ramp_m + corner.arc_m + 1e-9, s_m + corner.length_m]
         values += [0.0, corner.peak_per_m, corner.peak_per_m, 0.0]
         s_m += corner.length_m
-    count = round(s_m / _STEP_M)
-    grid = np.linspace(0, s_m, count * 10 + 1)
+    return _walked(s_m, knots, values, tuple(straights), closed=True)
+
+
+@lru_cache(maxsize=64)
+def way(before_m: float, turn_rad: float, radius_m: float, after_m: float) -> Road:
+    """An open road: straight for `before_m`, one turn (left positive, 0 for none), straight for `after_m`.
+
+    It ends at its end: arc lengths beyond wrap to its beginning, so make `after_m` longer than a drive.
+    """
+    arc = abs(turn_rad) * radius_m
+    ramp = min(_TURN_RAMP_M, arc / 2)
+    peak = turn_rad / arc if arc else 0.0
+    start, length = before_m, before_m + arc + ramp + after_m
+    knots = [0.0, start, start + ramp, start + arc + 1e-9, start + arc + ramp, length]
+    values = [0.0, 0.0, peak, peak, 0.0, 0.0]
+    straights = (Straight(0.0, start), Straight(start + arc + ramp, length))
+    return _walked(length, knots, values, straights, closed=False)
+
+
+def _walked(
+    length_m: float,
+    knots: list[float],
+    values: list[float],
+    straights: tuple[Straight, ...],
+    *,
+    closed: bool,
+) -> Road:
+    """Integrate the curvature (`values` at `knots`) into a road; where `closed`, spread the closing error."""
+    count = round(length_m / _STEP_M)
+    grid = np.linspace(0, length_m, count * 10 + 1)
     fine = float(grid[1])
     curvature = np.interp(grid, knots, values)
     yaw = _integral(curvature, fine)
     x_m, y_m = _integral(np.cos(yaw), fine), _integral(np.sin(yaw), fine)
-    x_m, y_m = x_m - x_m[-1] * grid / s_m, y_m - y_m[-1] * grid / s_m
+    if closed:
+        x_m, y_m = x_m - x_m[-1] * grid / length_m, y_m - y_m[-1] * grid / length_m
     pick = slice(None, None, 10)
-    return Road(s_m / count, x_m[pick], y_m[pick], yaw[pick], curvature[pick], tuple(straights))
+    return Road(length_m / count, x_m[pick], y_m[pick], yaw[pick], curvature[pick], straights)

@@ -6,16 +6,18 @@ from numpy.typing import NDArray
 from models.reference.world.camera import CAMERAS
 from models.reference.world.drive import World
 from models.reference.world.road import circuit
-from models.reference.world.scenario import Scenario, StoppedCar, TrafficLight
+from models.reference.world.scenario import Scenario
+from models.reference.world.things import StoppedCar, TrafficLight
 
-ROAD = circuit(1)
+SEED = 1
+ROAD = circuit(SEED)
 LONG = max(ROAD.straights, key=lambda straight: straight.length_m)
 START = LONG.start_s_m + 1
 WIDE, TELE = (camera.name for camera in CAMERAS)
 
 
 def _seen(**scene: object) -> dict[str, NDArray[np.uint8]]:
-    return World(1, Scenario(ROAD, start_s_m=START, **scene)).render()  # type: ignore[arg-type]
+    return World(1, Scenario(SEED, start_s_m=START, **scene)).render()  # type: ignore[arg-type]
 
 
 def _red(image: NDArray[np.uint8]) -> int:

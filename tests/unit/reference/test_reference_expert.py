@@ -6,8 +6,9 @@ import pytest
 from models.contract import UnicycleActions, check_fits
 from models.reference import expert
 from models.reference.contract import EOS, MAX_TOKENS, VOCABULARY, reference_contract, reference_plant
+from models.reference.world.classes import red_light, stopped_car
 from models.reference.world.drive import World
-from models.reference.world.scenario import Scenario, perturbed, red_light, stopped_car
+from models.reference.world.scenario import Scenario, perturbed
 
 
 def _driven(world: World, seconds: float) -> World:
@@ -38,8 +39,7 @@ def test_it_waits_at_red_and_behind_a_stopped_car_and_then_goes_on(seed: int) ->
 
 @pytest.mark.parametrize("offset_m", [-1.1, 1.1])
 def test_it_recovers_the_lane_from_its_edge(offset_m: float) -> None:
-    road = World(1).road
-    world = _driven(World(1, Scenario(road, offset_m=offset_m, speed_mps=8.0)), 6)
+    world = _driven(World(1, Scenario(1, offset_m=offset_m, speed_mps=8.0)), 6)
     assert abs(world.lane_offset_m) < 0.15
     assert not world.off_road
 

@@ -5,20 +5,14 @@ import math
 import pytest
 
 from models.reference import expert
+from models.reference.world.classes import red_light, stopped_car
 from models.reference.world.drive import World
 from models.reference.world.road import circuit
-from models.reference.world.scenario import (
-    LightColour,
-    Scenario,
-    StoppedCar,
-    TrafficLight,
-    cars_of_lap,
-    endless,
-    red_light,
-    stopped_car,
-)
+from models.reference.world.scenario import Scenario, cars_of_lap, endless
+from models.reference.world.things import LightColour, StoppedCar, TrafficLight
 
-ROAD = circuit(2)
+SEED = 2
+ROAD = circuit(SEED)
 LONG = max(ROAD.straights, key=lambda straight: straight.length_m)
 START = LONG.start_s_m + 1
 
@@ -47,7 +41,7 @@ def test_the_same_seed_and_commands_give_the_same_drive() -> None:
 
 
 def test_driving_through_a_stopped_car_is_a_collision() -> None:
-    world = World(0, Scenario(ROAD, START, speed_mps=10, cars=(StoppedCar(START + 30, 5, (9, 9, 9)),)))
+    world = World(0, Scenario(SEED, START, speed_mps=10, cars=(StoppedCar(START + 30, 5, (9, 9, 9)),)))
     _ahead(world, 2.4)
     assert not world.collided
     _ahead(world, 0.6)
@@ -57,7 +51,7 @@ def test_driving_through_a_stopped_car_is_a_collision() -> None:
 @pytest.mark.parametrize(("offset_s", "ran"), [(20.0, True), (0.0, False), (14.5, False)])
 def test_only_crossing_the_line_at_red_is_running_a_red_light(offset_s: float, ran: bool) -> None:
     light = TrafficLight(START + 20, offset_s=offset_s)
-    world = World(0, Scenario(ROAD, START, speed_mps=10, lights=(light,)))
+    world = World(0, Scenario(SEED, START, speed_mps=10, lights=(light,)))
     _ahead(world, 1.5)
     assert world.ran_red_light is False
     _ahead(world, 0.5)
@@ -65,7 +59,7 @@ def test_only_crossing_the_line_at_red_is_running_a_red_light(offset_s: float, r
 
 
 def test_leaving_the_lane_is_seen_and_not_forgotten() -> None:
-    world = World(0, Scenario(ROAD, START, heading_error_rad=0.2, speed_mps=10))
+    world = World(0, Scenario(SEED, START, heading_error_rad=0.2, speed_mps=10))
     _ahead(world, 0.5)
     assert not world.off_road
     _ahead(world, 1.0)
@@ -78,7 +72,7 @@ def test_leaving_the_lane_is_seen_and_not_forgotten() -> None:
 
 
 def test_a_stopped_car_drives_off_once_it_has_been_waited_for() -> None:
-    world = World(0, Scenario(ROAD, START, cars=(StoppedCar(START + 14, 3.0, (9, 9, 9)),)))
+    world = World(0, Scenario(SEED, START, cars=(StoppedCar(START + 14, 3.0, (9, 9, 9)),)))
     _ahead(world, 2.9, -1.0)
     assert world.situation.car_gap_m == pytest.approx(14 - 4.093)
     _ahead(world, 12, -1.0)
