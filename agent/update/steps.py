@@ -18,15 +18,17 @@ from agent.config import UpdateSection
 from agent.errors import BoardError, QuarantinedError, SensorError
 from agent.ports import Clock, Disk
 from agent.update.depot import Depot
+from agent.update.drivable import check_drivable
 from agent.update.fetch import FetchWorld, WantedRelease, fetch
 from agent.update.floors import FloorStore
 from agent.update.job import Job
 from agent.update.machine import Do, On
+from agent.update.remembered import RememberedTargets
 from agent.update.slots import MAX_TRIAL_BOOTS, SlotStore, StagedSlot, staged_from_pointer
 from agent.update.swap import ControlLine
 from agent.update.trial import Trial, Verdict, judged
 from agent.update.window import FetchLimits
-from models.contract import PlantSpec, check_fits
+from models.contract import PlantSpec
 from models.digest import Digest
 from models.errors import DigestMismatchError, DiskError, NoSpaceError, NotNowError, RoskvaError
 from models.release.manifest import MANIFEST_NAME, ReleaseManifest, manifest_from_bytes
@@ -80,6 +82,7 @@ class Steps:
         self._world = world
         self.slots, self.floors = SlotStore(world.disk), FloorStore(world.disk)
         self._line = ControlLine(world.run, world.clock)
+        self._repositories = RememberedTargets(world.depot)
         self._doings: dict[Do, Callable[[Job], On | None]] = {
             Do.ADMIT: self._admit,
             Do.FETCH: self._fetch,
@@ -118,13 +121,13 @@ class Steps:
         utc_ns = self.floors.trusted_utc_ns(world.clock.utc_ns())
         now, floor = datetime.fromtimestamp(utc_ns / 1e9, UTC), self.floors.read().counter
         trust = world.state / "trust"
-        admitted = admit(world.depot, world.anchors, world.identity, trust, floor, now)
+        admitted = admit(self._repositories, world.anchors, world.identity, trust, floor, now)
         if admitted is None or admitted.digest == pointer.live_digest:
             return On.NOTHING_NEW
         job.admitted, job.digest, job.manifest = admitted, admitted.digest, admitted.manifest
         if admitted.digest in pointer.quarantined:
             raise QuarantinedError(f"release {admitted.manifest.version} failed on this device before")
-        check_fits(admitted.manifest.contract, world.plant())
+        check_drivable(admitted.manifest.contract, world.plant())
         return On.ADMITTED
 
     def _fetch(self, job: Job) -> On:

@@ -1,4 +1,4 @@
-"""Writes the entries of `tests/golden`: a release, a message of each kind, the layouts of the boards.
+"""Writes the entries of `tests/golden`: a release, a message of each kind, the layouts of the boards, contracts.
 
 Owns: what the examples say. A file that exists is never written again; `tests/golden/README.md` says why.
 """
@@ -14,11 +14,13 @@ from agent.board import records
 from agent.board.layout import Layout
 from agent.board.records import ACTUATION, ActuationRecord
 from agent.board.seqlock import BoardWriter
+from models.contract import PolicyContract
 from models.digest import digest_of
 from models.release.golden import golden_bytes
 from models.runtime.simulated import SimulatedPolicy
 from models.trust.keyset import init_development_keys
 from models.wire import messages as m
+from tests.fakes.alpamayo_contract import alpamayo_contract, arm_contract
 from tests.fakes.repositories import Recipe, make_release, small_contract, small_files
 from tests.fakes.tiny_policy import tiny_observation
 
@@ -46,6 +48,16 @@ def layouts() -> tuple[Layout[ActuationRecord], ...]:
 def line_of(layout: Layout[ActuationRecord]) -> LayoutLine:
     """What is kept of `layout`."""
     return LayoutLine(layout.name, layout.kind._fields, layout.fields, layout.fingerprint)
+
+
+def contracts() -> dict[str, PolicyContract]:
+    """A contract of each form: nothing stated but what the first release had, sampling stated, joints."""
+    return {"small": small_contract(), "alpamayo-1.5": alpamayo_contract(), "left-arm": arm_contract()}
+
+
+def contract_bytes(contract: PolicyContract) -> bytes:
+    """`contract` as it stands in `release.json`."""
+    return msgspec.json.encode(contract, order="sorted")
 
 
 def simulated_policy() -> SimulatedPolicy:
@@ -193,6 +205,8 @@ def write(release: str) -> None:
     """Write what is missing; raises `FileExistsError` where there is a release of that name."""
     for name, message in examples():
         _write_missing(ENTRIES / "messages/v1" / f"{name}.json", m.encode(message))
+    for name, contract in contracts().items():
+        _write_missing(ENTRIES / "contracts" / f"{name}.json", contract_bytes(contract))
     _write_boards()
     if release:
         _write_release(release)

@@ -8,6 +8,7 @@ import pytest
 from agent.board.layout import Layout
 from agent.board.records import ACTUATION
 from agent.board.seqlock import BoardReader
+from models.contract import PolicyContract, check_sound
 from models.digest import Digest
 from models.errors import ClaimError, ModelSignatureError
 from models.release import golden
@@ -20,12 +21,15 @@ from tests.fakes.golden import (
     BOARD_RECORD,
     ENTRIES,
     LayoutLine,
+    contract_bytes,
+    contracts,
     layouts,
     line_of,
     simulated_policy,
 )
 
 RELEASES = sorted((ENTRIES / "releases").iterdir())
+CONTRACTS = sorted((ENTRIES / "contracts").iterdir())
 MESSAGES = sorted((ENTRIES / "messages").glob("*/*.json"))
 LINES = (ENTRIES / "boards/layouts.jsonl").read_bytes().splitlines()
 KINDS = {kind.__name__: kind for kind in document.message_kinds()}
@@ -67,6 +71,20 @@ def test_an_old_release_is_not_believed_by_other_keys(entry: Path) -> None:
     strangers = msgspec.structs.replace(policy, builders=())
     with pytest.raises(ClaimError):
         verify(entry / "release", identity_of(entry), strangers)
+
+
+@pytest.mark.parametrize("path", CONTRACTS, ids=name_of)
+def test_a_contract_that_was_once_stated_reads_back_byte_for_byte(path: Path) -> None:
+    data = path.read_bytes()
+    contract = msgspec.json.decode(data, type=PolicyContract, strict=True)
+    check_sound(contract)
+    assert contract_bytes(contract) == data
+
+
+def test_the_oldest_release_states_a_contract_of_the_oldest_form() -> None:
+    data = (ENTRIES / "releases/schema-1-int8/release" / MANIFEST_NAME).read_bytes()
+    assert (ENTRIES / "contracts/small.json").read_bytes() in data
+    assert {path.stem for path in CONTRACTS} >= set(contracts())
 
 
 @pytest.mark.parametrize("path", MESSAGES, ids=name_of)

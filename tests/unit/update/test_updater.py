@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,10 +18,12 @@ from agent.update.depot import Depot, Patience
 from agent.update.slots import Pointer, Slot, SlotStore, StagedFile, read_pointer
 from agent.update.steps import UpdateWorld
 from agent.update.updater import Updater
-from models.contract import PlantSpec
+from models.contract import CameraSpec, JointActions, PlantSpec, PolicyContract, SamplingSpec
 from models.digest import digest_of
 from models.errors import NoSpaceError
+from models.release.manifest import MANIFEST_NAME
 from models.trust.admit import DeviceIdentity
+from models.trust.policy import bytes_from_policy
 from models.wire.messages import EventRecord, RangeRequest, ReleaseOffer, encode
 from models.wire.topics import Channel, topic
 from tests.fakes.broker import FakeBroker, FakeTransport, Subscriber
@@ -33,6 +36,18 @@ from tests.fakes.repositories import HARDWARE, NOW, Recipe, Site, small_contract
 
 OLD = digest_of(b"the release that drives")
 MINUTE_S = 60.0
+
+
+@dataclass
+class CountingStore(SiteStore):
+    """Keeps which targets were asked for, and the bytes of them."""
+
+    targets: list[tuple[str, int]] = field(default_factory=list)
+
+    def target(self, path: str) -> bytes:
+        data = super().target(path)
+        self.targets.append((path.rpartition("/")[2].partition(".")[2], len(data)))
+        return data
 
 
 class ShrinkingDisk(FakeDisk):
@@ -55,12 +70,13 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.broker, self.stopping = FakeBroker(), threading.Event()
-        self.responder = DepotResponder(SiteStore(self.site), self.broker.publish)
+        self.store = CountingStore(self.site)
+        self.responder = DepotResponder(self.store, self.broker.publish)
         self.broker.subscribe(Subscriber(("roskva/v1/#",), self.responder.hear))
         transport, self.events = FakeTransport(self.broker), EventLog(self.clock)
         depot = Depot(transport, Patience(timeout_s=0.02, attempts=2, pause_s=0.001))
         contract, self.seen = small_contract(), list[EventRecord]()
-        plant = PlantSpec(
+        self.plant = PlantSpec(
             "test", contract.cameras, contract.ego_history, contract.instructions, contract.action_space
         )
         world = UpdateWorld(
@@ -73,7 +89,7 @@ class Rig:
             anchors=self.site.anchors,
             boot="boot",
             settings=UpdateSection(window=4),
-            plant=lambda: plant,
+            plant=lambda: self.plant,
             stopping=self.stopping,
         )
         world.state.mkdir(exist_ok=True)
@@ -134,6 +150,10 @@ def start(rig: Rig, rigs: list[Rig]) -> None:
     rig.thread.start()
 
 
+def small_contract_with(**changes: Any) -> PolicyContract:
+    return msgspec.structs.replace(small_contract(), **changes)
+
+
 def untrusted(site: Site) -> str:
     """An assigned release that only `verify` can refuse: every byte is as signed, its publisher is trusted no more."""
     release = site.publish()
@@ -187,6 +207,56 @@ def test_another_order_is_fetched_at_once_and_so_is_the_refused_one_when_ordered
         assert rig.wait_for("update-refused", times).release_digest == digest
 
 
+UNFIT: dict[str, PolicyContract] = {
+    "a camera that the plant has not": small_contract_with(cameras=(CameraSpec("rear", 4, 4, 2, 10.0),)),
+    "a sampling that is not done here": small_contract_with(sampling=SamplingSpec(0.6, 0.98, 1)),
+    "more waypoints than are followed": small_contract_with(horizon_steps=129),
+    "joints": small_contract_with(action_space=JointActions(("elbow",), ("rad",), (-1.0,), (1.0,))),
+}
+
+
+@pytest.mark.parametrize("unfit", list(UNFIT))
+def test_a_contract_that_does_not_fit_is_refused_before_any_content_is_asked_for_and_not_again_in_vain(
+    site: Site, rigs: list[Rig], unfit: str
+) -> None:
+    release = site.publish(recipe=Recipe(contract=UNFIT[unfit]))
+    site.assign(DEVICE, release.digest)
+    rig = Rig(site, FakeDisk())
+    pointer = rig.drive_with_old()
+    start(rig, rigs)
+    refusal = rig.wait_for("update-refused")
+    assert refusal.detail.startswith("[contract-mismatch] ")
+    assert refusal.release_digest == release.digest
+    for _ in range(3):
+        rig.ask_again(release.digest)
+    assert rig.responder.timestamps >= 4
+    assert rig.responder.ranges == []
+    manifest = (site.release_dir("1.0.0") / MANIFEST_NAME).read_bytes()
+    policy_bytes = len(bytes_from_policy(site.image.policy()))
+    assert rig.store.targets == [(MANIFEST_NAME, len(manifest)), ("builders.json", policy_bytes)]
+    assert rig.kinds().count("update-refused") == 1
+    assert "update-fetching" not in rig.kinds()
+    assert rig.updater.status.reason == "contract-mismatch"
+    assert rig.disk.list("slots") == ["a", "pointer.json"]
+    assert read_pointer(rig.disk) == pointer
+
+
+def test_it_is_fetched_once_the_plant_offers_what_was_missing(site: Site, rigs: list[Rig]) -> None:
+    contract = UNFIT["a camera that the plant has not"]
+    site.assign(DEVICE, site.publish(recipe=Recipe(contract=contract)).digest)
+    rig = Rig(site, FileDisk(site.root / "device"))
+    start(rig, rigs)
+    rig.wait_for("update-refused")
+    left = [path for path in (site.root / "device").rglob("*") if path.is_file()]
+    assert {path.relative_to(site.root / "device").parts[0] for path in left} == {"trust"}
+    manifest = (site.release_dir("1.0.0") / MANIFEST_NAME).read_bytes()
+    assert manifest not in [path.read_bytes() for path in left], "TUF's metadata, and nothing of the release"
+    rig.plant = msgspec.structs.replace(rig.plant, cameras=(*rig.plant.cameras, *contract.cameras))
+    rig.offer_until_asked()
+    rig.wait_for("update-verifying")
+    assert len(rig.store.targets) == 2, "release.json and the trust policy were here already"
+
+
 def test_a_network_that_fails_is_no_refusal_and_the_fetch_goes_on_at_the_next_offer(
     site: Site, rigs: list[Rig]
 ) -> None:
@@ -205,7 +275,12 @@ def test_a_network_that_fails_is_no_refusal_and_the_fetch_goes_on_at_the_next_of
     site.assign(DEVICE, release.digest)
     start(rig, rigs)
     wait_until(lambda: rig.responder.bytes_served > 0, 20, "some of it served")
-    rig.clock.advance(61)
+
+    def put_off() -> bool:
+        rig.clock.advance(20)  # again and again: what was served may still be on its way
+        return "update-put-off" in rig.kinds()
+
+    wait_until(put_off, 20, "put off")
     assert "[transfer]" in rig.wait_for("update-put-off").detail
 
     def listen(ask: RangeRequest, data: bytes) -> bytes:
