@@ -1,7 +1,8 @@
 """Quantises the weights of ONNX graphs, and says what it left alone and why.
 
-Owns: which stored tensors are weights of which operator, which of them may be quantised, and the rewriting
-into standard DequantizeLinear. The dequantised tensor keeps the weight's name, so no reader of it changes.
+Owns: which stored tensors are weights of which operator, which of them may be quantised, and the rewriting:
+int8 and NVFP4 into standard DequantizeLinear, whose output keeps the weight's name, so that no reader of it changes;
+int4 into ONNX Runtime's MatMulNBits, which takes its MatMul's place.
 Must not know: policies, releases, files.
 """
 
@@ -14,9 +15,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from models.quantise import int4
+from models.quantise.calibrate import Calibration
+from models.quantise.clipping import RATIOS, Clipping, clipping_from_moments
+from models.quantise.int4 import int4_from_weight
 from models.quantise.int8 import int8_from_weight
 from models.quantise.nvfp4 import BLOCK, nvfp4_from_weight
 from models.quantise.report import TOOL, TOOL_VERSION, LayerReport, QuantisationReport, weight_error
+from models.runtime.inspect import NBITS_DOMAIN, NBITS_OPERATOR
 
 MIN_WEIGHTS = 1024
 """Tensors with fewer weights are left alone: they cost little and are often the touchy ones."""
@@ -29,12 +35,17 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     INT8 = "int8"
+    INT4 = "int4"
     NVFP4 = "nvfp4"
 
 
 SCHEMES = {
     Precision.FLOAT32: "float32, nothing quantised",
     Precision.INT8: "int8 weights, symmetric, one scale an output channel; activations float32",
+    Precision.INT4: (
+        f"int4 weights, a float32 scale and a zero point for blocks of {int4.BLOCK} along the reduction axis, "
+        "as com.microsoft MatMulNBits; activations float32"
+    ),
     Precision.NVFP4: (
         f"E2M1 weights, E4M3 scales for blocks of {BLOCK} along the reduction axis, float32 scale a tensor; "
         "activations float32"
@@ -52,10 +63,18 @@ class Quantised:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """The precision, and the weights that NVFP4 leaves alone."""
+    """The precision, the weights that four bits leave alone, and what is known of what feeds the others."""
 
     precision: Precision
     heads: frozenset[str]
+    calibration: Calibration | None
+
+    def clipping(self, role: str, tensor: onnx.TensorProto, use: "_Use") -> Clipping | None:
+        """What to search with; nothing without a calibration set, or where it says nothing of this weight."""
+        known = self.calibration.moments if self.calibration else {}
+        moments = known.get((role, tensor.name))
+        fits = moments is not None and moments.shape == (tensor.dims[use.reduction_axis],)
+        return clipping_from_moments(moments) if moments is not None and fits else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +87,16 @@ class _Use:
 
 
 def quantise(
-    graphs: Mapping[str, onnx.ModelProto], precision: Precision, heads: frozenset[str] = frozenset()
+    graphs: Mapping[str, onnx.ModelProto],
+    precision: Precision,
+    heads: frozenset[str] = frozenset(),
+    calibration: Calibration | None = None,
 ) -> Quantised:
-    """Quantise copies of float32 `graphs` (by role). NVFP4 leaves the weights called `heads` alone."""
+    """Quantise copies of float32 `graphs` (by role). Four bits leave the weights called `heads` alone.
+
+    With a `calibration` of these graphs each scale is searched for; without, the largest weight sets it.
+    """
+    wish = _Wish(precision, heads, None if precision is Precision.FLOAT32 else calibration)
     after: dict[str, onnx.ModelProto] = {}
     layers: list[LayerReport] = []
     for role, model in graphs.items():
@@ -78,7 +104,8 @@ def quantise(
         after[role].CopyFrom(model)
         if precision is not Precision.FLOAT32:
             after[role] = _raised(after[role])
-            layers += _quantise_graph(role, after[role].graph, _Wish(precision, heads))
+            layers += _quantise_graph(role, after[role].graph, wish)
+            _import_what_is_used(after[role])
     report = QuantisationReport(
         tool=TOOL,
         version=TOOL_VERSION,
@@ -87,8 +114,21 @@ def quantise(
         layers=tuple(layers),
         bytes_before=sum(model.ByteSize() for model in graphs.values()),
         bytes_after=sum(model.ByteSize() for model in after.values()),
+        rounding=_rounding(wish),
+        calibration=wish.calibration.used if wish.calibration else None,
     )
     return Quantised(after, report)
+
+
+def _rounding(wish: _Wish) -> str:
+    if wish.precision is Precision.FLOAT32:
+        return "none"
+    if wish.calibration is None:
+        return "to nearest, the largest weight sets the scale; no calibration set"
+    return (
+        f"to nearest, scales clipped to {min(RATIOS):g} to {max(RATIOS):g} of the largest weight by the error "
+        f"weighted with what {wish.calibration.used.observations} observations feed it"
+    )
 
 
 def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -97,6 +137,11 @@ def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
         model = onnx.version_converter.convert_version(model, _OPSET)
     model.ir_version = max(model.ir_version, _IR_VERSION)
     return model
+
+
+def _import_what_is_used(model: onnx.ModelProto) -> None:
+    if any(node.domain == NBITS_DOMAIN for node in model.graph.node):
+        model.opset_import.append(helper.make_opsetid(NBITS_DOMAIN, 1))
 
 
 def _quantise_graph(role: str, graph: onnx.GraphProto, wish: _Wish) -> list[LayerReport]:
@@ -112,10 +157,13 @@ def _quantise_graph(role: str, graph: onnx.GraphProto, wish: _Wish) -> list[Laye
             reports.append(LayerReport(role, tensor.name, tuple(tensor.dims), reason))
             tensors.append(tensor)
             continue
-        made = _int8(tensor, uses[0]) if wish.precision is Precision.INT8 else _nvfp4(tensor, uses[0])
+        clipping = wish.clipping(role, tensor, uses[0])
+        made = _MAKERS[wish.precision](tensor, uses[0], clipping)
         tensors += made.tensors
         nodes += made.nodes
-        reports.append(_layer(role, tensor, made.dequantised))
+        if wish.precision is Precision.INT4:
+            _multiply_in_int4(graph, tensor, made.tensors)
+        reports.append(_layer(role, tensor, made.dequantised, clipping is not None))
     nodes += graph.node
     _replace(graph.initializer, tensors)
     _replace(graph.node, nodes)
@@ -159,12 +207,17 @@ def _reason_to_leave(tensor: onnx.TensorProto, uses: list[_Use], wish: _Wish) ->
         return "shared by operators that read it along different axes"
     if np.prod(tensor.dims) < MIN_WEIGHTS:
         return f"fewer than {MIN_WEIGHTS} weights"
-    return _reason_against_fp4(tensor, uses[0], wish) if wish.precision is Precision.NVFP4 else ""
-
-
-def _reason_against_fp4(tensor: onnx.TensorProto, use: _Use, wish: _Wish) -> str:
+    if wish.precision is Precision.INT8:
+        return ""
     if tensor.name in wish.heads:
         return "output head: stays in high precision"
+    if wish.precision is Precision.INT4:
+        others = sorted({use.operator for use in uses if use.operator != "MatMul"})
+        return f"read by {', '.join(others)}: int4 is for MatMul" if others else ""
+    return _reason_against_fp4(tensor, uses[0])
+
+
+def _reason_against_fp4(tensor: onnx.TensorProto, use: _Use) -> str:
     if use.operator == "Conv":
         return "convolution: vision stays in high precision"
     if tensor.dims[use.reduction_axis] % BLOCK:
@@ -181,9 +234,9 @@ class _Made:
     dequantised: NDArray[np.float32]
 
 
-def _int8(tensor: onnx.TensorProto, use: _Use) -> _Made:
+def _int8(tensor: onnx.TensorProto, use: _Use, clipping: Clipping | None) -> _Made:
     name = tensor.name
-    weight = int8_from_weight(numpy_helper.to_array(tensor), use.output_axis)
+    weight = int8_from_weight(numpy_helper.to_array(tensor), use.output_axis, use.reduction_axis, clipping)
     tensors = [
         numpy_helper.from_array(weight.codes, f"{name}.codes"),
         numpy_helper.from_array(weight.scales, f"{name}.scale"),
@@ -198,9 +251,42 @@ def _int8(tensor: onnx.TensorProto, use: _Use) -> _Made:
     return _Made(tensors, [node], weight.dequantised())
 
 
-def _nvfp4(tensor: onnx.TensorProto, use: _Use) -> _Made:
+def _int4(tensor: onnx.TensorProto, _: _Use, clipping: Clipping | None) -> _Made:
     name = tensor.name
-    weight = nvfp4_from_weight(numpy_helper.to_array(tensor), use.reduction_axis)
+    weight = int4_from_weight(numpy_helper.to_array(tensor), clipping)
+    tensors = [
+        numpy_helper.from_array(weight.packed_codes(), f"{name}.codes"),
+        numpy_helper.from_array(np.ascontiguousarray(weight.scales.T), f"{name}.scale"),
+        numpy_helper.from_array(weight.packed_zero_points(), f"{name}.zero_point"),
+    ]
+    return _Made(tensors, [], weight.dequantised())
+
+
+def _multiply_in_int4(
+    graph: onnx.GraphProto, tensor: onnx.TensorProto, stored: list[onnx.TensorProto]
+) -> None:
+    """Every MatMul with `tensor` becomes a MatMulNBits with what is `stored` of it, in place."""
+    inputs, outputs = tensor.dims
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] == tensor.name:
+            made = helper.make_node(
+                NBITS_OPERATOR,
+                [node.input[0], *(each.name for each in stored)],
+                list(node.output),
+                node.name,
+                domain=NBITS_DOMAIN,
+                K=inputs,
+                N=outputs,
+                bits=int4.BITS,
+                block_size=int4.BLOCK,
+                accuracy_level=0,  # activations stay float32; 4 would round them to int8
+            )
+            node.CopyFrom(made)
+
+
+def _nvfp4(tensor: onnx.TensorProto, use: _Use, clipping: Clipping | None) -> _Made:
+    name = tensor.name
+    weight = nvfp4_from_weight(numpy_helper.to_array(tensor), use.reduction_axis, clipping)
     tensors = [
         numpy_helper.from_array(weight.codes, f"{name}.codes"),
         numpy_helper.from_array(weight.block_scales, f"{name}.block_scale"),
@@ -220,6 +306,13 @@ def _nvfp4(tensor: onnx.TensorProto, use: _Use) -> _Made:
     return _Made(tensors, [scale, node], weight.dequantised())
 
 
-def _layer(role: str, tensor: onnx.TensorProto, dequantised: NDArray[np.float32]) -> LayerReport:
+_MAKERS = {Precision.INT8: _int8, Precision.INT4: _int4, Precision.NVFP4: _nvfp4}
+
+
+def _layer(
+    role: str, tensor: onnx.TensorProto, dequantised: NDArray[np.float32], calibrated: bool
+) -> LayerReport:
     error = weight_error(numpy_helper.to_array(tensor), dequantised)
-    return LayerReport(role, tensor.name, tuple(tensor.dims), "", error.maximum, error.rms, error.relative)
+    return LayerReport(
+        role, tensor.name, tuple(tensor.dims), "", error.maximum, error.rms, error.relative, calibrated
+    )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.quantise.clipping import Clipping, Fit, Number, best_of, unclipped, weighted_error
+
 _LARGEST_CODE = 127
 
 
@@ -25,14 +27,39 @@ class Int8Weight:
         return np.asarray(self.codes.astype(np.float32) * _along(self.scales, self.axis, self.codes.ndim))
 
 
-def int8_from_weight(weight: NDArray[np.float32], axis: int) -> Int8Weight:
-    """Quantise `weight` with a scale for each index along the output `axis`; a channel of zeros has scale 1."""
-    others = tuple(index for index in range(weight.ndim) if index != axis)
-    largest = np.abs(weight).max(axis=others, initial=0.0)
-    scales = np.where(largest > 0, largest / _LARGEST_CODE, 1).astype(np.float32)
+def int8_from_weight(
+    weight: NDArray[np.float32], axis: int, reduction_axis: int = 0, clipping: Clipping | None = None
+) -> Int8Weight:
+    """Quantise `weight` with a scale for each index along the output `axis`; a channel of zeros has scale 1.
+
+    `clipping`, where given, has one importance for each index along `reduction_axis`.
+    """
+    clipping = clipping or unclipped(weight.shape[reduction_axis])
+    channels = _channels(weight, axis)
+    importance = _channels(clipping.along(reduction_axis, weight.shape), axis)
+    largest = np.abs(channels).max(axis=1, keepdims=True, initial=0.0)
+    best = best_of(_fitted(channels, largest, importance, ratio) for ratio in clipping.ratios)
+    moved = np.moveaxis(weight, axis, 0).shape
+    codes = np.moveaxis(best.codes.reshape(moved), 0, axis)
+    return Int8Weight(np.ascontiguousarray(codes).astype(np.int8), best.scales[:, 0], axis)
+
+
+def _fitted(
+    channels: NDArray[np.float32],
+    largest: NDArray[np.float32],
+    importance: NDArray[np.float64],
+    ratio: float,
+) -> Fit:
+    scales = np.where(largest > 0, largest * np.float32(ratio) / _LARGEST_CODE, 1).astype(np.float32)
     scales = np.maximum(scales, np.finfo(np.float32).tiny)
-    codes = np.rint(weight / _along(scales, axis, weight.ndim))
-    return Int8Weight(np.clip(codes, -_LARGEST_CODE, _LARGEST_CODE).astype(np.int8), scales, axis)
+    codes = np.clip(np.rint(channels / scales), -_LARGEST_CODE, _LARGEST_CODE)
+    error = weighted_error(codes, scales, channels, importance)
+    return Fit(codes, scales, np.zeros_like(scales), error)
+
+
+def _channels(array: NDArray[Number], axis: int) -> NDArray[Number]:
+    """(…, C along `axis`, …) → (C, everything else)."""
+    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
 
 
 def _along(scales: NDArray[np.float32], axis: int, dimensions: int) -> NDArray[np.float32]:

@@ -11,18 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import PolicyContract
+from models.digest import Digest
 from models.runtime.policy import Decision
 from models.runtime.signature import action_width
 
 TOOL = "roskva-quantise"
-TOOL_VERSION = "1"
+TOOL_VERSION = "2"
 
 
 class LayerReport(msgspec.Struct, frozen=True):
     """One stored weight. `left_alone` is the reason why it was not quantised, empty where it was.
 
     Errors are of quantised against float weights, in the weights' own unit; `relative_error` is the
-    root-mean-square error over the root-mean-square weight.
+    root-mean-square error over the root-mean-square weight. `calibrated`: its scales were searched for with what
+    the calibration set fed it.
     """
 
     graph: str
@@ -32,6 +34,14 @@ class LayerReport(msgspec.Struct, frozen=True):
     max_error: float = 0.0
     rms_error: float = 0.0
     relative_error: float = 0.0
+    calibrated: bool = False
+
+
+class CalibrationSet(msgspec.Struct, frozen=True):
+    """How many observations scales were searched for with, and the sha256 of what a policy sees of them."""
+
+    observations: int
+    digest: Digest
 
 
 class OutputDifference(msgspec.Struct, frozen=True):
@@ -48,7 +58,10 @@ class OutputDifference(msgspec.Struct, frozen=True):
 
 
 class QuantisationReport(msgspec.Struct, frozen=True):
-    """All of it. Bytes are those of the three graphs together."""
+    """All of it. Bytes are those of the three graphs together.
+
+    Without a `calibration` set the largest weight of a channel or block sets its scale; `rounding` says it in words.
+    """
 
     tool: str
     version: str
@@ -57,6 +70,8 @@ class QuantisationReport(msgspec.Struct, frozen=True):
     layers: tuple[LayerReport, ...]
     bytes_before: int
     bytes_after: int
+    rounding: str = ""
+    calibration: CalibrationSet | None = None
     difference: OutputDifference | None = None
 
     @property

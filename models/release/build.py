@@ -1,9 +1,9 @@
-"""Builds a release: checkpoint → graphs → quantised graphs → golden outputs → claims → `release.json`.
+"""Builds a release: checkpoint → graphs → calibration → quantised graphs → golden outputs → claims → `release.json`.
 
 Owns: the order of these steps, and the directory, which appears whole or not at all.
 Must not know: how the release is signed and published, terminals, clocks (times are passed in).
 
-Same inputs give the same bytes, apart from the ECDSA signatures in the claims (and what names those: the claims
+Same inputs on the same processor give the same bytes, apart from the ECDSA signatures in the claims (and what names those: the claims
 file's digest in `release.json`).
 """
 
@@ -25,6 +25,7 @@ from models.lineage.chain import verify_chain
 from models.lineage.claim import BundleParameters
 from models.lineage.layout import recognise
 from models.quantise.apply import Precision, Quantised, quantise
+from models.quantise.calibrate import Calibration, calibrate
 from models.quantise.report import QuantisationReport, output_difference
 from models.release.claims import ClaimWriter, Occasion, Subjects, check_keys
 from models.release.family import ModelFamily, family_of
@@ -51,6 +52,10 @@ CHUNK_BYTES = 65536
 GOLDEN_CASES = 4
 COMPARED_CASES = 24
 """Observations on which the quantised policy is compared with the float one; the golden cases are among them."""
+CALIBRATION_CASES = 24
+"""Observations of the calibration set. They come after the compared ones: no figure is of what was searched with."""
+CALIBRATED = frozenset({Precision.INT8, Precision.NVFP4})
+"""Precisions whose scales are searched for. Not int4: the mean difference falls, the largest grow (decision 11)."""
 MODEL_PATHS = {f"model/{role}.onnx": role for role in GraphRole}
 _ROLES = {path: str(role) for path, role in MODEL_PATHS.items()} | {
     GOLDEN_NAME: "golden",
@@ -63,6 +68,7 @@ class BuildStep(StrEnum):
 
     CHECKPOINT = "hash the checkpoint, check its claim"
     EXPORT = "export the graphs"
+    CALIBRATE = "see what feeds each weight"
     QUANTISE = "quantise"
     COMPARE = "compare with float32, make golden outputs"
     CLAIMS = "sign the claims"
@@ -135,11 +141,12 @@ class _Build:
         self._on_step(BuildStep.EXPORT)
         contract = family.contract(request.checkpoint)
         floats = family.export(request.checkpoint)
+        compared, calibration = self._observed(family, contract, floats)
         self._on_step(BuildStep.QUANTISE)
-        quantised = quantise(floats, request.precision, family.heads)
+        quantised = quantise(floats, request.precision, family.heads, calibration)
         self._on_step(BuildStep.COMPARE)
         before, after = _files_of(floats), _files_of(quantised.graphs)
-        report, golden = _judged(contract, family, (before, after), quantised)
+        report, golden = _judged(contract, compared, (before, after), quantised)
         self._on_step(BuildStep.CLAIMS)
         model = {**after, GOLDEN_NAME: golden}
         subjects = Subjects(checkpoint, _table(before), _table(after), _table(model))
@@ -151,6 +158,16 @@ class _Build:
             write_atomically(folder / MANIFEST_NAME, [bytes_from_manifest(manifest)])
         manifest, digest = manifest_from_bytes(bytes_from_manifest(manifest))
         return BuiltRelease(request.out, digest, manifest, report)
+
+    def _observed(
+        self, family: ModelFamily, contract: PolicyContract, floats: Mapping[str, onnx.ModelProto]
+    ) -> tuple[tuple[Observation, ...], Calibration | None]:
+        """The observations to compare on, and the calibration on others, where the precision takes one."""
+        if self._request.precision not in CALIBRATED:
+            return family.observe(contract, COMPARED_CASES), None
+        self._on_step(BuildStep.CALIBRATE)
+        observations = family.observe(contract, COMPARED_CASES + CALIBRATION_CASES)
+        return observations[:COMPARED_CASES], calibrate(floats, contract, observations[COMPARED_CASES:])
 
     def _claims(
         self,
@@ -219,12 +236,11 @@ def _checked_checkpoint(request: BuildRequest) -> Digest:
 
 def _judged(
     contract: PolicyContract,
-    family: ModelFamily,
+    observations: tuple[Observation, ...],
     files: tuple[Mapping[str, bytes], Mapping[str, bytes]],
     quantised: Quantised,
 ) -> tuple[QuantisationReport, bytes]:
     """The report with its output difference, and the golden outputs of the policy that ships."""
-    observations = family.observe(contract, COMPARED_CASES)
     before, after = (_policy(contract, each) for each in files)
     difference = output_difference(
         _decisions(before, observations), _decisions(after, observations), contract

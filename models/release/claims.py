@@ -22,12 +22,13 @@ from models.lineage.claim import (
     sign_claim,
 )
 from models.lineage.facts import Facts, Measurement, Tool
+from models.quantise import int4, nvfp4
 from models.quantise.apply import Precision
-from models.quantise.nvfp4 import BLOCK
 from models.quantise.report import QuantisationReport
 from models.trust.keyset import KeyDirectory
 
 _BUILDERS = {Step.CONVERT: "converter", Step.QUANTISE: "quantiser", Step.BUNDLE: "bundler"}
+_GROUP_SIZES = {Precision.INT4: int4.BLOCK, Precision.NVFP4: nvfp4.BLOCK}
 _TOOLS = ("onnx", "onnxruntime", "numpy")
 
 
@@ -67,28 +68,32 @@ class ClaimWriter:
         return self._signed(
             Step.CONVERT,
             (subjects.floats, "graphs in float32"),
-            subjects.checkpoint,
+            (_source(subjects.checkpoint),),
             ConvertParameters(opset=opset),
             Facts(tools=_tools()),
         )
 
     def quantise(self, precision: Precision, report: QuantisationReport, contract: PolicyContract) -> bytes:
-        """The quantised graphs come from the float ones; nothing where `precision` is float32."""
+        """The quantised graphs come from the float ones and the calibration set; nothing where `precision` is float32."""
         if precision is Precision.FLOAT32:
             return b""
         excluded = tuple(f"{layer.graph}/{layer.weight}" for layer in report.left_alone)
         parameters = QuantiseParameters(
             scheme=str(precision),
-            group_size=BLOCK if precision is Precision.NVFP4 else None,
+            group_size=_GROUP_SIZES.get(precision),
             excluded=excluded[:1024],
+            calibration_samples=report.calibration.observations if report.calibration else None,
         )
         subjects = self._subjects
         return self._signed(
             Step.QUANTISE,
             (subjects.quantised, f"graphs in {precision}"),
-            subjects.floats,
+            (_source(subjects.floats), *_calibration_of(report)),
             parameters,
-            Facts(tools=_tools(), measurements=tuple(_measurements(report, contract))),
+            Facts(
+                tools=(*_tools(), Tool(report.tool, report.version)),
+                measurements=tuple(_measurements(report, contract)),
+            ),
         )
 
     def bundle(self, parameters: BundleParameters) -> bytes:
@@ -96,18 +101,27 @@ class ClaimWriter:
         subjects = self._subjects
         title = f"{parameters.name} {parameters.version}"
         return self._signed(
-            Step.BUNDLE, (subjects.leaf, title), subjects.quantised, parameters, Facts(tools=_tools())
+            Step.BUNDLE,
+            (subjects.leaf, title),
+            (_source(subjects.quantised),),
+            parameters,
+            Facts(tools=_tools()),
         )
 
     def _signed(
-        self, step: Step, subject: tuple[Digest, str], parent: Digest, parameters: Parameters, facts: Facts
+        self,
+        step: Step,
+        subject: tuple[Digest, str],
+        parents: Iterable[Parent],
+        parameters: Parameters,
+        facts: Facts,
     ) -> bytes:
         builder = _BUILDERS[step]
         claim = Claim(
             step=step,
             subject_digest=subject[0],
             subject_name=subject[1],
-            parents=(Parent(ParentRole.SOURCE_MODEL, parent),),
+            parents=tuple(parents),
             parameters=parameters,
             started_utc=self._occasion.created_utc,
             finished_utc=self._occasion.created_utc,
@@ -119,6 +133,17 @@ class ClaimWriter:
 
 def _tools() -> tuple[Tool, ...]:
     return tuple(Tool(name, version(name)) for name in _TOOLS)
+
+
+def _source(digest: Digest) -> Parent:
+    return Parent(ParentRole.SOURCE_MODEL, digest)
+
+
+def _calibration_of(report: QuantisationReport) -> Iterable[Parent]:
+    """The calibration set as what went in, so that it can be traced, and recalled."""
+    used = report.calibration
+    if used is not None:
+        yield Parent(ParentRole.CALIBRATION, used.digest, f"{used.observations} observations")
 
 
 def _measurements(report: QuantisationReport, contract: PolicyContract) -> Iterable[Measurement]:

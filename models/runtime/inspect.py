@@ -2,11 +2,13 @@
 
 Owns: the bounds, the allow-lists of operators and element types, and one sentence for each refusal.
 Nothing is executed: the bytes are parsed, walked, and given to ONNX's own checker and shape inference.
+One operator is not standard ONNX: ONNX Runtime's MatMulNBits, in four bits, over stored tensors of the shapes that
+its attributes say. For ONNX's own checks a MatMul of the same shapes takes its place.
 Must not know: runtimes, files, releases.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +43,15 @@ ALLOWED_OPERATORS = frozenset({
 # fmt: on
 """Deterministic, without subgraphs, without state: no If, Loop, Scan, no random operator, no strings."""
 
+NBITS_DOMAIN = "com.microsoft"
+NBITS_OPERATOR = "MatMulNBits"
+NBITS_BLOCKS = (16, 32, 64, 128, 256)
+_NBITS_BITS = 4
+_NBITS_NEEDED = frozenset({"K", "N", "bits", "block_size"})
+_NBITS_ATTRIBUTES = _NBITS_NEEDED | {"accuracy_level"}
+_NBITS_FLOAT_LEVELS = (0, 1)
+"""Levels of accuracy at which activations stay float32; the others round them to fewer bits."""
+
 _ORT_FORMAT = b"ORTM"
 """At the fifth byte it makes a flatbuffer; a producer's name can put it into a valid ONNX file as well."""
 _RUNTIME_SETTINGS = "ort_config"
@@ -63,6 +74,7 @@ _FIELDS: dict[int, str] = {_T.FLOAT: "float_data", _T.INT64: "int64_data"}
 _ALL_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _FLOATS = frozenset({_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT8E4M3FN})
 _A = onnx.AttributeProto
+_STANDARD = ("", "ai.onnx")
 _PLAIN_ATTRIBUTES = frozenset({_A.FLOAT, _A.INT, _A.STRING, _A.TENSOR, _A.FLOATS, _A.INTS})
 
 
@@ -133,21 +145,42 @@ def _check_envelope(model: onnx.ModelProto, role: GraphRole) -> int:
         raise ModelNotAllowedError(f"{role} graph: carries settings for the runtime")
     if model.training_info:
         raise ModelNotAllowedError(f"{role} graph: carries training graphs")
-    for opset in model.opset_import:
-        _check_domain(opset.domain, f"{role} graph: imports")
-    if len(model.opset_import) != 1:
-        raise ModelNotAllowedError(f"{role} graph: imports {len(model.opset_import)} opsets; one is allowed")
-    version = model.opset_import[0].version
+    version = _opset(model, role)
     if version not in OPSETS:
         raise ModelNotAllowedError(
             f"{role} graph: opset {version} is not between {OPSETS[0]} and {OPSETS[-1]}"
         )
-    return int(version)
+    return version
 
 
-def _check_domain(domain: str, where: str) -> None:
-    if domain not in ("", "ai.onnx"):
-        raise ModelNotAllowedError(f"{where} the domain {domain[:80]!r}; only standard ONNX is allowed")
+def _opset(model: onnx.ModelProto, role: GraphRole) -> int:
+    """The version of standard ONNX; nothing else is imported but, where it is used, MatMulNBits' domain."""
+    others = [opset for opset in model.opset_import if opset.domain not in _STANDARD]
+    used = any(_is_nbits(node) for node in model.graph.node)
+    for opset in others:
+        if opset.domain != NBITS_DOMAIN or not used:
+            raise ModelNotAllowedError(
+                f"{role} graph: imports the domain {opset.domain[:80]!r}; only standard ONNX is allowed"
+            )
+    if used and [opset.version for opset in others] != [1]:
+        raise ModelNotAllowedError(f"{role} graph: does not import {NBITS_DOMAIN} once, in version 1")
+    standard = len(model.opset_import) - len(others)
+    if standard != 1:
+        raise ModelNotAllowedError(f"{role} graph: imports {standard} opsets; one is allowed")
+    return next(int(opset.version) for opset in model.opset_import if opset.domain in _STANDARD)
+
+
+def _is_nbits(node: onnx.NodeProto) -> bool:
+    return bool(node.op_type == NBITS_OPERATOR and node.domain == NBITS_DOMAIN)
+
+
+def _check_domain(node: onnx.NodeProto, where: str) -> None:
+    if node.domain == NBITS_DOMAIN:
+        raise ModelNotAllowedError(f"{where} is of {NBITS_DOMAIN}, of which only {NBITS_OPERATOR} is allowed")
+    if node.domain not in _STANDARD:
+        raise ModelNotAllowedError(
+            f"{where} is of the domain {node.domain[:80]!r}; only standard ONNX is allowed"
+        )
 
 
 def _check_graph(graph: onnx.GraphProto, role: GraphRole) -> list[onnx.TensorProto]:
@@ -159,10 +192,12 @@ def _check_graph(graph: onnx.GraphProto, role: GraphRole) -> list[onnx.TensorPro
     if graph.sparse_initializer:
         raise ModelNotAllowedError(f"{role} graph: holds sparse tensors")
     tensors = [*graph.initializer]
+    stored = {tensor.name: tensor for tensor in graph.initializer}
     for index, node in enumerate(graph.node):
-        tensors += _tensors_of_node(
-            node, f"{role} graph: node {index} {node.name[:80]!r} ({node.op_type[:40]})"
-        )
+        where = f"{role} graph: node {index} {node.name[:80]!r} ({node.op_type[:40]})"
+        tensors += _tensors_of_node(node, where)
+        if _is_nbits(node):
+            _check_nbits(node, stored, where)
     for tensor in tensors:
         _check_tensor(tensor, f"{role} graph: tensor {tensor.name[:80]!r}")
     both = {tensor.name for tensor in graph.initializer} & {value.name for value in graph.input}
@@ -172,7 +207,8 @@ def _check_graph(graph: onnx.GraphProto, role: GraphRole) -> list[onnx.TensorPro
 
 
 def _tensors_of_node(node: onnx.NodeProto, where: str) -> Iterable[onnx.TensorProto]:
-    _check_domain(node.domain, f"{where} is of")
+    if not _is_nbits(node):
+        _check_domain(node, where)
     for attribute in node.attribute:
         if attribute.type in (_A.GRAPH, _A.GRAPHS) or attribute.HasField("g") or attribute.graphs:
             raise ModelNotAllowedError(f"{where} holds a subgraph")
@@ -182,8 +218,55 @@ def _tensors_of_node(node: onnx.NodeProto, where: str) -> Iterable[onnx.TensorPr
             )
         if attribute.type == _A.TENSOR:
             yield attribute.t
-    if node.op_type not in ALLOWED_OPERATORS:
+    if node.op_type not in ALLOWED_OPERATORS and not _is_nbits(node):
         raise ModelNotAllowedError(f"{where} is of an operator that is not allowed")
+
+
+def _check_nbits(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto], where: str) -> None:
+    """The attributes within their bounds, and every stored input of the shape that they make.
+
+    Shapes as in ONNX Runtime's description of the operator: codes uint8 (N, ⌈K/block⌉, block/2), scales float32
+    (N, ⌈K/block⌉), zero points, which may be missing, uint8 (N, ⌈⌈K/block⌉/2⌉).
+    """
+    inputs, outputs, block = _nbits_sizes(node, where)
+    if len(node.input) not in (3, 4) or len(node.output) != 1:
+        raise ModelNotAllowedError(
+            f"{where} has {len(node.input)} inputs and {len(node.output)} outputs; 3 or 4, and 1, are allowed"
+        )
+    blocks = -(-inputs // block)
+    wanted = (
+        ("codes", _T.UINT8, [outputs, blocks, block // 2]),
+        ("scales", _T.FLOAT, [outputs, blocks]),
+        ("zero points", _T.UINT8, [outputs, (blocks + 1) // 2]),
+    )
+    for name, (what, element, dims) in zip(node.input[1:], wanted, strict=False):
+        tensor = stored.get(name)
+        if tensor is None:
+            raise ModelNotAllowedError(f"{where} reads {what} that are not stored")
+        if tensor.data_type != element or list(tensor.dims) != dims:
+            raise ModelNotAllowedError(
+                f"{where} has {what} of the shape {list(tensor.dims)[:8]} and type {tensor.data_type}; "
+                f"K {inputs}, N {outputs} and blocks of {block} need {dims} and {element}"
+            )
+
+
+def _nbits_sizes(node: onnx.NodeProto, where: str) -> tuple[int, int, int]:
+    """K, N and the block's size."""
+    found = {attribute.name: int(attribute.i) for attribute in node.attribute if attribute.type == _A.INT}
+    if len(found) != len(node.attribute) or not _NBITS_NEEDED <= set(found) <= _NBITS_ATTRIBUTES:
+        names = sorted({attribute.name[:40] for attribute in node.attribute})[:16]
+        raise ModelNotAllowedError(
+            f"{where} has the attributes {names}; integers called {sorted(_NBITS_NEEDED)} are needed"
+        )
+    if found["bits"] != _NBITS_BITS:
+        raise ModelNotAllowedError(f"{where} has weights of {found['bits']} bits; {_NBITS_BITS} are allowed")
+    if found["block_size"] not in NBITS_BLOCKS:
+        raise ModelNotAllowedError(f"{where} has blocks of {found['block_size']}, not of {NBITS_BLOCKS}")
+    if found.get("accuracy_level", 0) not in _NBITS_FLOAT_LEVELS:
+        raise ModelNotAllowedError(f"{where} rounds its activations (level {found['accuracy_level']})")
+    if found["K"] < 1 or found["N"] < 1:
+        raise ModelNotAllowedError(f"{where} multiplies {found['K']} by {found['N']}")
+    return found["K"], found["N"], found["block_size"]
 
 
 def _check_tensor(tensor: onnx.TensorProto, where: str) -> None:
@@ -236,8 +319,11 @@ def _is_finite(tensor: onnx.TensorProto) -> bool:
 def _check_consistent(model: onnx.ModelProto, role: GraphRole) -> None:
     """ONNX's own checker, then shape inference, which also bounds what a few bytes may blow up to."""
     try:
-        onnx.checker.check_model(model)
-        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        standard = _standard(model)
+        onnx.checker.check_model(standard)
+        inferred = onnx.shape_inference.infer_shapes(
+            standard, check_type=True, strict_mode=True, data_prop=True
+        )
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         reason = str(error).strip().replace("\n", " ")[:300]
         raise ModelNotAllowedError(f"{role} graph: contradicts itself: {reason}") from error
@@ -245,3 +331,28 @@ def _check_consistent(model: onnx.ModelProto, role: GraphRole) -> None:
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
         if math.prod(dims) > MAX_ACTIVATION_ELEMENTS:
             raise ModelNotAllowedError(f"{role} graph: {value.name[:80]!r} would have the shape {dims[:8]}")
+
+
+def _standard(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with a MatMul in place of each MatMulNBits: left to themselves, the checks would pass over them.
+
+    The weight is an input of (K, N) then, as nothing is dequantised here.
+    """
+    if not any(_is_nbits(node) for node in model.graph.node):
+        return model
+    standard = onnx.ModelProto()
+    standard.CopyFrom(model)
+    for index, node in enumerate(standard.graph.node):
+        if _is_nbits(node):
+            inputs, outputs, _ = _nbits_sizes(node, f"node {index}")
+            weight = f"weight of node {index}"
+            standard.graph.input.append(
+                onnx.helper.make_tensor_value_info(weight, _T.FLOAT, [inputs, outputs])
+            )
+            node.CopyFrom(
+                onnx.helper.make_node("MatMul", [node.input[0], weight], list(node.output), node.name)
+            )
+    kept = [opset for opset in standard.opset_import if opset.domain in _STANDARD]
+    del standard.opset_import[:]
+    standard.opset_import.extend(kept)
+    return standard

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import ModelNotAllowedError
+from models.quantise.apply import Precision, quantise
 from models.runtime.inspect import inspect
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.signature import GraphRole
@@ -218,6 +219,118 @@ def _weight_is_an_input(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.int64), "tokens"))
 
 
+def _four_bits(**attributes: object) -> Spoil:
+    """The product with `key_weight` in four bits, its attributes changed; `None` takes one away."""
+
+    def spoil(model: onnx.ModelProto) -> None:
+        made = quantise({"reason": model}, Precision.INT4).graphs["reason"]
+        model.CopyFrom(made)
+        node = _product(model)
+        kept = [each for each in node.attribute if each.name not in attributes]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        wanted = {name: value for name, value in attributes.items() if value is not None}
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in wanted.items())
+
+    return spoil
+
+
+def _product(model: onnx.ModelProto) -> onnx.NodeProto:
+    found: onnx.NodeProto = next(each for each in model.graph.node if "key_weight.codes" in each.input)
+    return found
+
+
+def _four_bits_then(spoil: Spoil) -> Spoil:
+    def both(model: onnx.ModelProto) -> None:
+        _four_bits()(model)
+        spoil(model)
+
+    return both
+
+
+def _another_of_its_domain(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Inverse", ["past_key"], ["loose"], domain="com.microsoft"))
+
+
+def _of_standard_onnx(model: onnx.ModelProto) -> None:
+    _product(model).domain = ""
+
+
+def _two_imports_of_its_domain(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def _no_import_of_its_domain(model: onnx.ModelProto) -> None:
+    del model.opset_import[1]
+
+
+def _another_version_of_its_domain(model: onnx.ModelProto) -> None:
+    model.opset_import[1].version = 2
+
+
+def _import_of_a_third_domain(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def _codes_of(shape: tuple[int, ...]) -> Spoil:
+    def spoil(model: onnx.ModelProto) -> None:
+        codes = numpy_helper.from_array(np.zeros(shape, np.uint8), "key_weight.codes")
+        _tensor(model, "key_weight.codes").CopyFrom(codes)
+
+    return spoil
+
+
+def _codes_of_another_type(model: onnx.ModelProto) -> None:
+    codes = numpy_helper.from_array(np.zeros((32, 1, 16), np.int8), "key_weight.codes")
+    _tensor(model, "key_weight.codes").CopyFrom(codes)
+
+
+def _scale_that_is_infinite(model: onnx.ModelProto) -> None:
+    scales = numpy_helper.from_array(np.full((32, 1), np.inf, np.float32), "key_weight.scale")
+    _tensor(model, "key_weight.scale").CopyFrom(scales)
+
+
+def _too_few_scales(model: onnx.ModelProto) -> None:
+    scales = numpy_helper.from_array(np.ones((31, 1), np.float32), "key_weight.scale")
+    _tensor(model, "key_weight.scale").CopyFrom(scales)
+
+
+def _too_many_zero_points(model: onnx.ModelProto) -> None:
+    points = numpy_helper.from_array(np.zeros((32, 9), np.uint8), "key_weight.zero_point")
+    _tensor(model, "key_weight.zero_point").CopyFrom(points)
+
+
+def _codes_that_are_computed(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Identity", ["key_weight.codes"], ["computed"]))
+    product = next(each for each in model.graph.node if each.op_type == "MatMulNBits")
+    product.input[1] = "computed"
+
+
+def _columns_in_another_order(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(32, np.int32), "order"))
+    _product(model).input.append("order")
+
+
+def _two_tensors_of_one_name(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(
+        numpy_helper.from_array(np.zeros((32, 1, 16), np.uint8), "key_weight.codes")
+    )
+
+
+def _product_of_another_width(model: onnx.ModelProto) -> None:
+    """Consistent in itself, but not with what it is multiplied with."""
+    for name, shape, element in (
+        ("codes", (32, 2, 16), np.uint8),
+        ("scale", (32, 2), np.float32),
+        ("zero_point", (32, 1), np.uint8),
+    ):
+        tensor = numpy_helper.from_array(np.ones(shape, element), f"key_weight.{name}")
+        _tensor(model, f"key_weight.{name}").CopyFrom(tensor)
+    for attribute in _product(model).attribute:
+        if attribute.name == "K":
+            attribute.i = 64
+
+
 _HOSTILE: dict[str, tuple[Spoil, str]] = {
     "weights above its folder": (_outside("../../secret.bin"), "another file"),
     "weights at an absolute path": (_outside("/etc/passwd"), "another file"),
@@ -264,6 +377,46 @@ _HOSTILE: dict[str, tuple[Spoil, str]] = {
     "fixed length": (_fixed_length, "must be free"),
     "width left open": (_width_left_open, "no fixed size"),
     "stored tensor in place of an input": (_weight_is_an_input, "inputs and stored tensors"),
+    "four bits with another K": (_four_bits(K=64), r"K 64, N 32 and blocks of 32 need \[32, 2, 16\]"),
+    "four bits with another N": (_four_bits(N=1 << 40), "N 1099511627776"),
+    "four bits of nothing": (_four_bits(K=0), "multiplies 0 by 32"),
+    "four bits with a negative N": (_four_bits(N=-32), "multiplies 32 by -32"),
+    "eight bits": (_four_bits(bits=8), "weights of 8 bits; 4 are allowed"),
+    "two bits": (_four_bits(bits=2), "weights of 2 bits; 4 are allowed"),
+    "four bits in a huge block": (_four_bits(block_size=1 << 30), "blocks of 1073741824"),
+    "four bits in blocks of nothing": (_four_bits(block_size=0), "blocks of 0"),
+    "four bits in an odd block": (_four_bits(block_size=48), "blocks of 48"),
+    "four bits that round activations": (_four_bits(accuracy_level=4), "rounds its activations"),
+    "four bits without a K": (_four_bits(K=None), "integers called"),
+    "four bits with K as a fraction": (_four_bits(K=32.0), "integers called"),
+    "four bits packed for one processor": (_four_bits(weight_prepacked=1), "integers called"),
+    "four bits with columns reordered": (_four_bits_then(_columns_in_another_order), "5 inputs"),
+    "four bits with codes of another shape": (_four_bits_then(_codes_of((32, 16))), "codes of the shape"),
+    "four bits with codes of another type": (_four_bits_then(_codes_of_another_type), "and type 3"),
+    "four bits with too few scales": (_four_bits_then(_too_few_scales), "scales of the shape"),
+    "four bits with an infinite scale": (_four_bits_then(_scale_that_is_infinite), "not finite"),
+    "four bits with too many zero points": (
+        _four_bits_then(_too_many_zero_points),
+        "zero points of the shape",
+    ),
+    "four bits of computed codes": (_four_bits_then(_codes_that_are_computed), "codes that are not stored"),
+    "four bits of codes stored under one name twice": (
+        _four_bits_then(_two_tensors_of_one_name),
+        "contradicts itself",
+    ),
+    "four bits that do not meet their input": (
+        _four_bits_then(_product_of_another_width),
+        "contradicts itself",
+    ),
+    "four bits of standard ONNX": (_four_bits_then(_of_standard_onnx), "operator that is not allowed"),
+    "another operator of the runtime's domain": (
+        _four_bits_then(_another_of_its_domain),
+        "of which only MatMulNBits is allowed",
+    ),
+    "runtime's domain imported twice": (_four_bits_then(_two_imports_of_its_domain), "once, in version 1"),
+    "runtime's domain not imported": (_four_bits_then(_no_import_of_its_domain), "once, in version 1"),
+    "runtime's domain of the future": (_four_bits_then(_another_version_of_its_domain), "once, in version 1"),
+    "a third domain beside the runtime's": (_four_bits_then(_import_of_a_third_domain), "only standard ONNX"),
 }
 
 
@@ -289,6 +442,13 @@ def test_the_graphs_that_the_hostile_ones_are_made_of_are_allowed(role: GraphRol
     report = inspect(tiny_graphs()[role].SerializeToString(), role, tiny_contract())
     assert report.nodes > 0
     assert report.width in (0, 32)
+
+
+@pytest.mark.parametrize("role", list(GraphRole))
+def test_graphs_in_four_bits_as_we_make_them_are_allowed(role: GraphRole) -> None:
+    model = quantise(tiny_graphs(), Precision.INT4).graphs[role]
+    report = inspect(model.SerializeToString(), role, tiny_contract())
+    assert ("MatMulNBits" in report.operators) == (role is not GraphRole.VISUAL)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,18 @@ def test_nvfp4_leaves_output_heads_alone_and_int8_does_not() -> None:
     assert "out_weight" not in {layer.weight for layer in left[Precision.INT8]}
 
 
+def test_int4_quantises_products_and_lists_every_other_weight_with_its_reason() -> None:
+    report = quantise(tiny_graphs(), Precision.INT4, frozenset({"out_weight"})).report
+    reasons = {layer.weight: layer.left_alone for layer in report.left_alone}
+    assert "Conv: int4 is for MatMul" in reasons["patch_weight"]
+    assert "Gemm: int4 is for MatMul" in reasons["word_weight"]
+    assert "Gather" in reasons["word_table"]
+    assert "head" in reasons["out_weight"]
+    assert {layer.weight for layer in report.quantised} == {
+        "key_weight", "value_weight", "query_weight", "plan_weight",
+    }  # fmt: skip
+
+
 def test_int8_quantises_the_convolution_too() -> None:
     assert "patch_weight" in {layer.weight for layer in _report(Precision.INT8).quantised}
 
@@ -164,7 +176,9 @@ def test_a_weight_that_is_read_along_two_axes_is_left_alone() -> None:
     assert "different axes" in report.left_alone[0].left_alone
 
 
-@pytest.mark.parametrize(("precision", "most"), [(Precision.INT8, 0.02), (Precision.NVFP4, 0.13)])
+@pytest.mark.parametrize(
+    ("precision", "most"), [(Precision.INT8, 0.02), (Precision.INT4, 0.11), (Precision.NVFP4, 0.13)]
+)
 def test_the_relative_weight_error_is_what_the_format_allows(precision: Precision, most: float) -> None:
     assert 0 < _report(precision).worst_relative_error < most
 
@@ -174,6 +188,7 @@ def test_smaller_formats_make_smaller_graphs() -> None:
     after = {precision: _report(precision).bytes_after for precision in Precision}
     assert len(set(before.values())) == 1
     assert after[Precision.INT8] < after[Precision.FLOAT32]
+    assert after[Precision.INT4] < after[Precision.FLOAT32]
     assert after[Precision.NVFP4] < after[Precision.FLOAT32]
 
 

@@ -24,11 +24,19 @@ from models.errors import (
     UsageError,
 )
 from models.lineage.chain import Chain, verify_chain
-from models.lineage.claim import QuantiseParameters, Step, sign_claim
+from models.lineage.claim import ParentRole, QuantiseParameters, Step, sign_claim
 from models.lineage.record import SiteFacts, record_checkpoint
 from models.quantise.apply import Precision
+from models.quantise.calibrate import observations_digest
 from models.release import golden
-from models.release.build import BuildRequest, BuildStep, BuiltRelease, build
+from models.release.build import (
+    CALIBRATION_CASES,
+    COMPARED_CASES,
+    BuildRequest,
+    BuildStep,
+    BuiltRelease,
+    build,
+)
 from models.release.family import family_of
 from models.release.manifest import manifest_from_bytes
 from models.release.verify import verify
@@ -145,6 +153,36 @@ def test_the_quantise_claim_says_what_was_left_alone_and_what_it_cost(
     assert 0 < figures["worst_relative_weight_error"] < 0.15
     assert 0 < figures["plan_mean_difference_acceleration_mps2"] < 1
     assert figures["bytes_after"] < figures["bytes_before"] / 4
+
+
+def test_the_quantise_claim_names_the_calibration_set_and_none_of_what_is_compared_on(
+    built: BuiltRelease, site: _Site
+) -> None:
+    chain = _chain(built, site)
+    claim, used = chain.claims[1].claim, built.report.calibration
+    assert isinstance(claim.parameters, QuantiseParameters)
+    family = family_of(site.checkpoint)
+    observations = family.observe(built.manifest.contract, COMPARED_CASES + CALIBRATION_CASES)
+    assert used is not None
+    assert used.digest == observations_digest(observations[COMPARED_CASES:])
+    assert claim.parameters.calibration_samples == used.observations == CALIBRATION_CASES
+    assert {each.digest for each in claim.parents if each.role is ParentRole.CALIBRATION} == {used.digest}
+    assert used.digest in chain.ancestors
+    assert ("roskva-quantise", "2") in {(tool.name, tool.version) for tool in claim.internal.tools}
+
+
+def test_an_int4_release_verifies_and_says_that_it_is_not_calibrated(site: _Site, tmp_path: Path) -> None:
+    built = build(site.request(tmp_path / "int4", Precision.INT4))
+    sign(built.directory, site.keys.private_key("publisher"))
+    with verify(built.directory, built.digest, policy_of(site.keys)) as release:
+        golden.check(OnnxPolicy.load(release, threads=1), release)
+    claim = _chain(built, site).claims[1].claim
+    assert isinstance(claim.parameters, QuantiseParameters)
+    assert (claim.parameters.scheme, claim.parameters.group_size) == ("int4", 32)
+    assert claim.parameters.calibration_samples is None
+    assert ParentRole.CALIBRATION not in {each.role for each in claim.parents}
+    assert "no calibration set" in built.report.rounding
+    assert built.report.bytes_after < built.report.bytes_before / 4
 
 
 def test_a_float32_release_claims_no_quantisation(site: _Site, tmp_path: Path) -> None:

@@ -116,6 +116,11 @@ def test_a_graph_without_fp4_is_left_as_it_is() -> None:
     assert lower(data) is data
 
 
+def test_int4_needs_no_lowering() -> None:
+    data = quantise({"g": _matmul(_cases()["normal"])}, Precision.INT4).graphs["g"].SerializeToString()
+    assert lower(data) is data
+
+
 def test_a_scale_that_cannot_be_halved_is_refused_and_not_rounded() -> None:
     model = onnx.ModelProto.FromString(_nvfp4_bytes(_cases()["normal"]))
     for tensor in model.graph.initializer:
