@@ -18,7 +18,7 @@ from models.reference.contract import reference_contract
 from models.reference.sizes import Sizes
 
 Weights = dict[str, NDArray[np.float32]]
-_READERS = ("export.py", "graph.py", "evaluate.py")
+_READERS = ("export.py", "graph.py", "export_tflite.py", "tflite_graph.py", "evaluate.py")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

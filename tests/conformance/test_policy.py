@@ -10,17 +10,25 @@ import pytest
 from models import reference
 from models.contract import PolicyContract
 from models.digest import digest_of
+from models.errors import ConfigurationError
 from models.quantise.apply import Precision, quantise
-from models.reference.contract import reference_contract
+from models.reference.checkpoint import read_checkpoint
 from models.reference.export import export_graphs
+from models.reference.export_tflite import export_tflite
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Knobs, Observation, Policy
 from models.runtime.signature import GraphRole, action_limits, action_width
 from models.runtime.simulated import SimulatedPolicy, SimulatedSettings
+from models.runtime.tflite import TflitePolicy, interpreter_class
+from models.runtime.tflite_schema import bytes_from_model
 from tests.fakes.tiny_policy import tiny_contract, tiny_graphs, tiny_observation, tiny_release
 
 Maker = Callable[[], Policy]
 _CHECKPOINT = Path(next(iter(reference.__path__))) / "checkpoint"
+
+
+def _reference_contract() -> PolicyContract:
+    return read_checkpoint(_CHECKPOINT)[0].contract
 
 
 def _simulated() -> Policy:
@@ -35,13 +43,24 @@ def _reference(precision: Precision) -> Maker:
     def make() -> Policy:
         graphs = quantise(export_graphs(_CHECKPOINT), precision).graphs
         contents = {GraphRole(role): model.SerializeToString() for role, model in graphs.items()}
-        return OnnxPolicy(digest_of(b"reference"), reference_contract(), contents, threads=1)
+        return OnnxPolicy(digest_of(b"reference"), _reference_contract(), contents, threads=1)
 
     return make
 
 
+def _tflite() -> Policy:
+    try:
+        interpreter_class()
+    except ConfigurationError as error:
+        pytest.skip(str(error))
+    contents = {
+        GraphRole(role): bytes_from_model(model) for role, model in export_tflite(_CHECKPOINT).items()
+    }
+    return TflitePolicy(digest_of(b"reference"), _reference_contract(), contents, threads=1)
+
+
 _MAKERS: dict[str, Maker] = (
-    {"simulated": _simulated}
+    {"simulated": _simulated, "reference tflite": _tflite}
     | {f"tiny {each}": _tiny(each) for each in Precision}
     | {f"reference {each}": _reference(each) for each in Precision}
 )

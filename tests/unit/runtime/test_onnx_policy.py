@@ -13,7 +13,8 @@ from onnx import numpy_helper
 from models.errors import ModelNotAllowedError, PolicyFailedError
 from models.quantise.apply import Precision, quantise
 from models.quantise.nvfp4 import nvfp4_from_weight
-from models.runtime.onnx import OnnxPolicy, plan_from_state
+from models.runtime.decide import plan_from_state
+from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Knobs, Observation
 from tests.fakes.tiny_policy import probe_graphs, tiny_contract, tiny_graphs, tiny_observation, tiny_release
 

@@ -1,0 +1,124 @@
+"""The decision, whatever runs the graphs: see, reason, act.
+
+Owns: greedy reasoning, the flow from noise to a plan, time by stage; and `Graphs`, the port that a runtime fills.
+Must not know: runtimes, files, who asks, whether the plan is any good (the gate and the worker judge, NaN included).
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract import JointActions, PolicyContract
+from models.digest import Digest
+from models.errors import PolicyFailedError
+from models.runtime.policy import Decision, Knobs, Latency, Observation
+from models.runtime.signature import action_limits, action_width
+
+Floats = NDArray[np.float32]
+Cache = TypeVar("Cache")
+"""Keys and values of what was said so far, in a runtime's own keeping."""
+
+
+class Graphs(Protocol[Cache]):
+    """The three graphs of a policy, opened. Every method raises `PolicyFailedError` where the runtime fails."""
+
+    def see(self, frames: NDArray[np.uint8], ego_history: Floats, instruction: int) -> Floats:
+        """The prefix (P, D) of frames (N, height_px, width_px, 3), camera-major, and a history (steps, 4)."""
+        ...
+
+    def begin(self, prefix: Floats, token: int) -> tuple[Floats, Cache]:
+        """Logits (V,) after the prefix and the first token, and the cache that holds both."""
+        ...
+
+    def extend(self, token: int, cache: Cache) -> tuple[Floats, Cache]:
+        """Logits (V,) after one more token, and the cache with it; the cache given is not used again."""
+        ...
+
+    def velocity(self, cache: Cache, state: Floats, moment: float) -> Floats:
+        """Where the flow moves `state` (H, A), in scaled units, at `moment` in 0..1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decider(Generic[Cache]):
+    """A release's graphs and the contract that they fit."""
+
+    release_digest: Digest
+    contract: PolicyContract
+    graphs: Graphs[Cache]
+
+    def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
+        """Decide on `observation`; knobs above the contract's numbers count as those.
+
+        Raises:
+            PolicyFailedError: the runtime failed, or a graph's output has not the contract's shape.
+        """
+        flow_steps = max(1, min(knobs.flow_steps, self.contract.flow_steps))
+        start_ns = time.perf_counter_ns()
+        prefix = self._see(observation)
+        seen_ns = time.perf_counter_ns()
+        tokens, cache = self._reason(prefix, knobs.max_reasoning_tokens)
+        reasoned_ns = time.perf_counter_ns()
+        plan = self._act(cache, flow_steps, seed)
+        acted_ns = time.perf_counter_ns()
+        return Decision(
+            release_digest=self.release_digest,
+            observation_sequence=observation.sequence,
+            observation_ns=observation.mono_ns,
+            plan=plan,
+            tokens=tokens,
+            reasoning=words_of(tokens, self.contract),
+            latency=Latency(seen_ns - start_ns, reasoned_ns - seen_ns, acted_ns - reasoned_ns),
+            flow_steps=flow_steps,
+            seed=seed,
+        )
+
+    def _see(self, observation: Observation) -> Floats:
+        frames = np.concatenate([observation.frames[camera.name] for camera in self.contract.cameras])
+        return self.graphs.see(frames, observation.ego_history, observation.instruction)
+
+    def _reason(self, prefix: Floats, max_tokens: int) -> tuple[tuple[int, ...], Cache]:
+        """Greedy tokens until eos; the cache holds the prefix, bos and every token but eos."""
+        spec = self.contract.reasoning
+        tokens: list[int] = []
+        logits, cache = self.graphs.begin(prefix, spec.bos)
+        while len(tokens) < min(max_tokens, spec.max_tokens):
+            tokens.append(self._likeliest(logits))
+            if tokens[-1] == spec.eos:
+                break
+            logits, cache = self.graphs.extend(tokens[-1], cache)
+        return tuple(tokens), cache
+
+    def _likeliest(self, logits: Floats) -> int:
+        if logits.shape != (len(self.contract.reasoning.vocabulary),):
+            raise PolicyFailedError(f"reason graph: logits have the shape {logits.shape}")
+        return int(np.argmax(logits))
+
+    def _act(self, cache: Cache, flow_steps: int, seed: int) -> Floats:
+        """The flow from noise to a plan, by Euler's method, in the contract's units and limits."""
+        shape = (self.contract.horizon_steps, action_width(self.contract))
+        state = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        step = np.float32(1 / flow_steps)
+        for index in range(flow_steps):
+            velocity = self.graphs.velocity(cache, state, index / flow_steps)
+            if velocity.shape != shape:
+                raise PolicyFailedError(f"action graph: velocity has the shape {velocity.shape}")
+            state = state + step * velocity
+        return plan_from_state(state, self.contract)
+
+
+def plan_from_state(state: Floats, contract: PolicyContract) -> Floats:
+    """`state` (H, A) times the contract's scales, clipped to its limits; NaN stays NaN."""
+    space = contract.action_space
+    if not isinstance(space, JointActions):
+        state = state * np.array((space.scale_acceleration_mps2, space.scale_curvature_per_m), np.float32)
+    return np.clip(state, *action_limits(contract))
+
+
+def words_of(tokens: tuple[int, ...], contract: PolicyContract) -> str:
+    """The reasoning as text, without eos."""
+    spec = contract.reasoning
+    return " ".join(spec.vocabulary[token] for token in tokens if token != spec.eos)

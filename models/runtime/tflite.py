@@ -1,0 +1,189 @@
+"""Runs a release's three TFLite graphs on the processor.
+
+Owns: opening the graphs from verified bytes, the cache of fixed size, and feeding both.
+Must not know: files, how a decision is made of what the graphs say.
+
+An interpreter never sees the bytes that came: what the inspection understood is written anew, one file for each
+subgraph, so nothing that the two could read differently reaches native code.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract import PolicyContract
+from models.digest import Digest
+from models.errors import ConfigurationError, ModelNotAllowedError, PolicyFailedError
+from models.release.content import ReleaseContent
+from models.runtime import tflite_schema as tfl
+from models.runtime.decide import Decider, Floats
+from models.runtime.inspect_tflite import check_cut, inspect_tflite
+from models.runtime.policy import Decision, Knobs, Observation
+from models.runtime.signature import GraphRole
+
+INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+"""The first that works is taken. The second's last wheels are for Python 3.11 and NumPy 1."""
+_NUMPY_1_ONLY = "tflite_runtime.interpreter"
+_HIDDEN = np.float32(-1e9)
+_Feed = Mapping[str, NDArray[np.generic]]
+
+
+class TflitePolicy:
+    """A release, loaded into TFLite on the processor."""
+
+    def __init__(
+        self,
+        release_digest: Digest,
+        contract: PolicyContract,
+        graphs: Mapping[GraphRole, bytes],
+        threads: int,
+    ) -> None:
+        """Inspect and open `graphs`. Raises `ModelNotAllowedError`, or `ConfigurationError` without an interpreter."""
+        reports = [inspect_tflite(graphs[role], role, contract) for role in GraphRole]
+        sizes = check_cut(reports, contract)
+        made = interpreter_class()
+        opened = {
+            subgraph.name: _Opened(made, report.model, subgraph, threads)
+            for report in reports
+            for subgraph in report.model.subgraphs
+        }
+        self._decider = Decider(release_digest, contract, _Graphs(opened, sizes))
+
+    @classmethod
+    def load(cls, release: ReleaseContent, threads: int) -> "TflitePolicy":
+        """Load a verified release to run on `threads` threads. Raises as the constructor does."""
+        graphs = {role: release.read(role) for role in GraphRole}
+        return cls(release.digest, release.manifest.contract, graphs, threads)
+
+    @property
+    def release_digest(self) -> Digest:
+        """Identity of the release that this policy was loaded from."""
+        return self._decider.release_digest
+
+    @property
+    def contract(self) -> PolicyContract:
+        """What it consumes and produces."""
+        return self._decider.contract
+
+    def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
+        """Decide on `observation`; knobs above the contract's numbers count as those.
+
+        Raises:
+            PolicyFailedError: the interpreter failed, or the observation has not the contract's shape.
+        """
+        return self._decider.decide(observation, knobs, seed)
+
+
+def interpreter_class(modules: Sequence[str] = INTERPRETERS, numpy_version: str = np.__version__) -> Any:
+    """`Interpreter` of the first of `modules` that is installed and works beside NumPy `numpy_version`.
+
+    Raises:
+        ConfigurationError: there is none; the message says what to install.
+    """
+    for module in modules:
+        if module == _NUMPY_1_ONLY and not numpy_version.startswith("1."):
+            continue  # it imports, and then fails on every model
+        try:
+            return importlib.import_module(module).Interpreter
+        except ImportError:
+            continue
+    raise ConfigurationError(
+        f"no TFLite interpreter works here (NumPy {numpy_version}): install ai-edge-litert, "
+        "or Roskva with the extra 'tflite'"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """Keys and values, each (L, T, D), of which the first `filled` positions hold something; `mask` hides the rest."""
+
+    key: Floats
+    value: Floats
+    mask: Floats
+    filled: int
+
+    def grown(self, key: Floats, value: Floats) -> "_Cache":
+        """The same buffers with new positions (L, n, D) behind those filled."""
+        end = self.filled + key.shape[1]
+        self.key[:, self.filled : end] = key
+        self.value[:, self.filled : end] = value
+        self.mask[:, self.filled : end] = 0.0
+        return replace(self, filled=end)
+
+
+class _Graphs:
+    """The `Graphs` port; a cache is filled in place."""
+
+    def __init__(self, opened: Mapping[str, "_Opened"], sizes: Mapping[str, int]) -> None:
+        self._opened = opened
+        self._shape = sizes["L"], sizes["T"], sizes["D"]
+
+    def see(self, frames: NDArray[np.uint8], ego_history: Floats, instruction: int) -> Floats:
+        told = np.array([instruction], np.int64)
+        feed: _Feed = {"frames": frames, "ego_history": ego_history, "instruction": told}
+        return self._run("visual", feed)["prefix"]
+
+    def begin(self, prefix: Floats, token: int) -> tuple[Floats, _Cache]:
+        empty = _Cache(
+            np.zeros(self._shape, np.float32),
+            np.zeros(self._shape, np.float32),
+            np.full((1, self._shape[1]), _HIDDEN, np.float32),
+            filled=0,
+        )
+        made = self._run("prefill", {"prefix": prefix, "tokens": np.array([token], np.int64)})
+        return made["logits"], empty.grown(made["key"], made["value"])
+
+    def extend(self, token: int, cache: _Cache) -> tuple[Floats, _Cache]:
+        feed: _Feed = {
+            "tokens": np.array([token], np.int64),
+            "position": np.array([cache.filled], np.int64),
+            "mask": cache.mask,
+            "past_key": cache.key,
+            "past_value": cache.value,
+        }
+        made = self._run("step", feed)
+        return made["logits"], cache.grown(made["key"], made["value"])
+
+    def velocity(self, cache: _Cache, state: Floats, moment: float) -> Floats:
+        time = np.array([moment], np.float32)
+        feed: _Feed = {
+            "key": cache.key,
+            "value": cache.value,
+            "mask": cache.mask,
+            "state": state,
+            "time": time,
+        }
+        return self._run("action", feed)["velocity"]
+
+    def _run(self, name: str, feed: _Feed) -> dict[str, Floats]:
+        try:
+            return self._opened[name].run(feed)
+        except (ValueError, RuntimeError) as error:  # what the interpreters raise
+            raise PolicyFailedError(f"{name} graph: {str(error)[:300]}") from error
+
+
+class _Opened:
+    """One subgraph in an interpreter of its own."""
+
+    def __init__(self, made: Any, model: tfl.Model, subgraph: tfl.Subgraph, threads: int) -> None:
+        alone = tfl.bytes_from_model(replace(model, subgraphs=(subgraph,)))
+        try:
+            self._interpreter = made(model_content=alone, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:  # what the interpreters raise
+            raise ModelNotAllowedError(
+                f"{subgraph.name} graph: TFLite does not open it: {str(error)[:300]}"
+            ) from error
+        self._inputs = {each["name"]: each["index"] for each in self._interpreter.get_input_details()}
+        self._outputs = {each["name"]: each["index"] for each in self._interpreter.get_output_details()}
+
+    def run(self, feed: _Feed) -> dict[str, Floats]:
+        """Outputs by name. Raises what the interpreter raises."""
+        for name, index in self._inputs.items():
+            self._interpreter.set_tensor(index, feed[name])
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
