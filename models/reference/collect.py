@@ -10,18 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 
 from models.reference import expert
-from models.reference.contract import EOS, MAX_TOKENS, reference_contract
-from models.reference.world.drive import Situation, World
+from models.reference.contract import EOS, INSTRUCTIONS, MAX_TOKENS, reference_contract
+from models.reference.starts import training_world
+from models.reference.world import path
+from models.reference.world.drive import Situation
 from models.reference.world.observe import ObservationHistory
 from models.reference.world.road import Road
-from models.reference.world.scenario import endless, perturbed
-from models.reference.world.things import LightColour
+from models.reference.world.things import Gesture, Hand, LightColour
 
-Driver = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
+Driver = Callable[["Samples"], NDArray[np.float32]]
+"""Samples of one instant (their labels unread) to plans (n, H, 2) in SI units."""
 
 _STRIDE = 4
 _STEP_S = 0.1
@@ -30,11 +31,12 @@ _COLOURS = (LightColour.RED, LightColour.YELLOW, LightColour.GREEN)
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """n samples: frames uint8 (n, N, h, w, 3), ego_history (n, steps, 4), plan (n, H, 2) in SI units,
-    tokens int64 (n, MAX_TOKENS) padded with `<eos>`, their number (n,), and scene facts (n, 16)."""
+    """n samples: frames uint8 (n, N, h, w, 3), ego_history (n, steps, 4), instruction int64 (n,), plan (n, H, 2)
+    in SI units, tokens int64 (n, MAX_TOKENS) padded with `<eos>`, their number (n,), and scene facts (n, 28)."""
 
     frames: NDArray[np.uint8]
     ego_history: NDArray[np.float32]
+    instruction: NDArray[np.int64]
     plan: NDArray[np.float32]
     tokens: NDArray[np.int64]
     token_count: NDArray[np.int64]
@@ -52,10 +54,9 @@ def joined(parts: list[Samples]) -> Samples:
 
 
 def collect(seed: int, worlds: int, seconds: float, driver: Driver | None = None) -> Samples:
-    """Drive `worlds` perturbed scenarios for `seconds`, a sample of each every 0.4 s.
+    """Drive `worlds` training worlds for `seconds`, a sample of each every 0.4 s.
 
-    Without a `driver` the expert drives. Commands carry wandering noise in either case. One drive in eight
-    starts somewhere on an endless circuit instead, unperturbed.
+    Without a `driver` the expert drives. Commands carry wandering noise in either case.
     """
     drives = [_Drive(seed * 100_003 + index) for index in range(worlds)]
     parts = []
@@ -66,7 +67,7 @@ def collect(seed: int, worlds: int, seconds: float, driver: Driver | None = None
         if phase == _STRIDE - 1:
             part = joined([drive.sample() for drive in drives])
             parts.append(part)
-            plans = part.plan if driver is None else driver(part.frames, part.ego_history)
+            plans = part.plan if driver is None else driver(part)
             for drive, plan in zip(drives, plans, strict=True):
                 drive.plan, drive.planned_step = plan, step
         for drive in drives:
@@ -79,12 +80,8 @@ class _Drive:
 
     def __init__(self, seed: int) -> None:
         contract = reference_contract()
-        self._rng = np.random.default_rng([seed, 8])
-        if self._rng.random() < 0.125:
-            self._world = _somewhere(seed, self._rng)
-        else:
-            self._world = World(seed, perturbed(seed))
-        self._world.time_s = float(self._rng.uniform(0, 27))
+        self._rng = np.random.default_rng([seed, 9])
+        self._world = training_world(seed)
         self._history = ObservationHistory(contract.cameras, contract.ego_history)
         self._cameras = [camera.name for camera in contract.cameras]
         self._frames: dict[str, NDArray[np.uint8]] | None = None
@@ -114,6 +111,7 @@ class _Drive:
         return Samples(
             np.concatenate([observation.frames[name] for name in self._cameras])[None],
             observation.ego_history[None],
+            np.array([INSTRUCTIONS.index(self._world.instruction)], np.int64),
             expert.plan(situation, road)[None],
             tokens[None],
             np.array([len(words)], np.int64),
@@ -132,14 +130,6 @@ class _Drive:
         self._world.step(float(acceleration), float(curvature), _STEP_S)
 
 
-def _somewhere(seed: int, rng: np.random.Generator) -> World:
-    """An endless circuit, entered at a random place, at rest or at its cruising pace."""
-    scenario = endless(seed)
-    speed = float(rng.choice([0.0, rng.uniform(5, 10)]))
-    place = float(rng.uniform(0, scenario.road.length_m))
-    return World(seed, structs.replace(scenario, start_s_m=place, speed_mps=speed))
-
-
 def _facts(situation: Situation, road: Road) -> NDArray[np.float32]:
     """What the visual tokens should show, each of order one."""
     ahead = road.at(situation.s_m + np.array([3.0, 8.0, 15.0, 25.0, 40.0]))[3] * 30
@@ -150,4 +140,16 @@ def _facts(situation: Situation, road: Road) -> NDArray[np.float32]:
     must = [1.0 if situation.light in _COLOURS[:2] and gap < 60 else 0.0]
     close = [min(gap, 8.0) / 4, min(situation.car_gap_m, 12.0) / 6]
     pose = [situation.offset_m, situation.heading_error_rad * 5]
-    return np.array([*pose, *ahead, *lights, *room, *must, *close], np.float32)
+    people = [_near(situation.hand_gap_m) * (situation.hand is hand) for hand in Hand]
+    people += [_near(situation.walker_gap_m) * (situation.gesture is meant) for meant in Gesture]
+    sign = [_near(situation.sign_gap_m), min(situation.sign_gap_m, 8.0) / 4]
+    aside = path.offset_m(situation.path, situation.s_m + np.array([2.0, 8.0, 16.0, 28.0]))
+    merging = [float(situation.car_merges)]
+    return np.array(
+        [*pose, *ahead, *lights, *room, *must, *close, *people, *sign, *aside, *merging], np.float32
+    )
+
+
+def _near(gap_m: float) -> float:
+    """1 at the bumper, a third of it 20 m away, 0 where nothing is."""
+    return math.exp(-max(gap_m, 0.0) / 20)

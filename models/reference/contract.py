@@ -12,7 +12,8 @@ from models.contract import (
     ReasoningSpec,
     UnicycleActions,
 )
-from models.reference.world.camera import CAMERAS
+from models.reference.world.camera import FOUR_CAMERAS
+from models.reference.world.scenario import KEEP_LANE, TURN_LEFT, TURN_RIGHT
 
 FRAMES = 2
 FRAME_RATE_HZ = 10.0
@@ -23,11 +24,12 @@ FLOW_STEPS = 4
 SCALE_ACCELERATION_MPS2 = 2.0
 SCALE_CURVATURE_PER_M = 0.03
 MAX_TOKENS = 14
-INSTRUCTIONS = ("keep lane", "turn left", "turn right")
+INSTRUCTIONS = (KEEP_LANE, TURN_LEFT, TURN_RIGHT)
 _WORDS = (
     "<bos> <eos> . road clear straight curve left right light red yellow green car stopped ahead near far "
     "junction open stop at the line wait keep distance drifted steer back decide go slow recover behind "
-    "follow pass lane turn moving"
+    "follow pass lane turn moving in person hand crossing unclear officer obey sign dark emergency blocked "
+    "cones camera"
 )
 VOCABULARY = tuple(_WORDS.split())
 BOS, EOS = 0, 1
@@ -49,7 +51,7 @@ def reference_contract() -> PolicyContract:
 
 
 def reference_plant() -> PlantSpec:
-    """What the reference world's vehicle offers a policy; only "keep lane" is trained."""
+    """What the reference world's vehicle offers a policy; its circuits have no junction to turn at."""
     return PlantSpec(
         name="reference world",
         cameras=_cameras(),
@@ -62,7 +64,7 @@ def reference_plant() -> PlantSpec:
 def _cameras() -> tuple[CameraSpec, ...]:
     return tuple(
         CameraSpec(camera.name, camera.height_px, camera.width_px, FRAMES, FRAME_RATE_HZ)
-        for camera in CAMERAS
+        for camera in FOUR_CAMERAS
     )
 
 

@@ -9,7 +9,6 @@ plan is followed by absolute time, as on a device.
 
 import argparse
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +17,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from models.contract import PolicyContract
 from models.digest import digest_of
 from models.reference.checkpoint import read_checkpoint
 from models.reference.contract import FLOW_STEPS, MAX_TOKENS
 from models.reference.export import export_graphs
-from models.reference.world.classes import lane_keeping, red_light, stopped_car
+from models.reference.world.camera import FOUR_CAMERAS, Camera
+from models.reference.world.classes import CLASSES, ScenarioClass
 from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
-from models.reference.world.scenario import Scenario
-from models.reference.world.vehicle import FRONT_M
+from models.reference.world.referee import Fault
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Decision, Knobs, Policy
 from models.runtime.signature import GraphRole
@@ -52,9 +52,7 @@ class Journey:
 
     progress_m: float
     worst_offset_m: float
-    collided: bool
-    off_road: bool
-    ran_red_light: bool
+    faults: frozenset[Fault]
     stood: bool
     decision_ms: tuple[float, ...]
     words: tuple[int, ...]
@@ -62,26 +60,13 @@ class Journey:
     @property
     def safe(self) -> bool:
         """No referee's complaint."""
-        return not (self.collided or self.off_road or self.ran_red_light)
+        return not self.faults
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A class of scenario: how to make one, how long it lasts, and when it was driven well."""
-
-    name: str
-    scenario: Callable[[int], Scenario]
-    seconds: float
-    passed: Callable[[Scenario, Journey], bool]
-
-
-TRIALS = (
-    Trial("lane keeping", lane_keeping, 30.0, lambda _, it: it.safe and it.progress_m > 180),
-    Trial("red light", red_light, 26.0, lambda start, it: it.safe and it.stood and _passed_line(start, it)),
-    Trial(
-        "stopped car", stopped_car, 30.0, lambda start, it: it.safe and it.stood and _passed_car(start, it)
-    ),
-)
+def cameras_of(contract: PolicyContract) -> tuple[Camera, ...]:
+    """The world's cameras that a policy looks through, in the contract's order. Raises `KeyError` for others."""
+    known = {camera.name: camera for camera in FOUR_CAMERAS}
+    return tuple(known[camera.name] for camera in contract.cameras)
 
 
 Result = tuple[int, bool, Journey]
@@ -96,14 +81,12 @@ def drive(world: World, policy: Policy, seconds: float, pace: Pace) -> Journey:
         world.step(acceleration, curvature, 0.05)
         worst = max(worst, abs(world.lane_offset_m))
         stood |= world.ego.speed_mps < _STANDING_MPS and world.progress_m > 5
-        if world.collided or world.off_road or world.ran_red_light:
+        if world.faults:
             break
     return Journey(
         world.progress_m,
         worst,
-        world.collided,
-        world.off_road,
-        world.ran_red_light,
+        world.faults,
         stood,
         tuple(driver.decision_ms),
         tuple(driver.words),
@@ -133,28 +116,31 @@ class _Driver:
         if self._coming and tick >= self._coming[0][0]:
             self._due = self._coming.popleft()[1]
         if tick % self._period == 0:
-            self._coming.append((tick + self._delay, self._decided(tick)))
+            self._coming.append((tick + self._delay, self._decided(tick, world.instruction)))
         if self._due is None:
             return 0.0, world.vehicle.curvature_per_m
         age_s = tick * 0.05 - self._due.observation_ns / 1e9
         row = self._due.plan[min(int(age_s / self._contract.dt_s + 1e-6), len(self._due.plan) - 1)]
         return float(row[0]), float(row[1])
 
-    def _decided(self, tick: int) -> Decision:
-        decision = self._policy.decide(self._history.observation(tick, 0), self._knobs, seed=tick)
+    def _decided(self, tick: int, instruction: str) -> Decision:
+        told = self._contract.instructions.index(instruction)
+        decision = self._policy.decide(self._history.observation(tick, told), self._knobs, seed=tick)
         latency = decision.latency
         self.decision_ms.append((latency.visual_ns + latency.reason_ns + latency.action_ns) / 1e6)
         self.words.append(len(decision.tokens))
         return decision
 
 
-def evaluate(policy: Policy, trial: Trial, seeds: range, pace: Pace) -> list[Result]:
-    """Drive one trial at every seed: (seed, passed, journey)."""
+def evaluate(policy: Policy, one: ScenarioClass, seeds: range, pace: Pace) -> list[Result]:
+    """Drive one class at every seed: (seed, passed, journey)."""
     results = []
+    cameras = cameras_of(policy.contract)
     for seed in seeds:
-        scenario = trial.scenario(seed)
-        journey = drive(World(seed, scenario), policy, trial.seconds, pace)
-        results.append((seed, trial.passed(scenario, journey), journey))
+        scenario = one.make(seed)
+        journey = drive(World(seed, scenario, cameras), policy, one.seconds, pace)
+        came = journey.progress_m > one.goal_m(scenario) and (journey.stood or not one.must_stand(scenario))
+        results.append((seed, journey.safe and came, journey))
     return results
 
 
@@ -168,55 +154,41 @@ def policy_of_checkpoint(checkpoint_dir: Path) -> OnnxPolicy:
     return OnnxPolicy(unreleased, config.contract, graphs, threads=1)
 
 
-def _passed_line(start: Scenario, journey: Journey) -> bool:
-    return journey.progress_m > start.lights[0].stop_s_m - start.start_s_m - FRONT_M
-
-
-def _passed_car(start: Scenario, journey: Journey) -> bool:
-    return journey.progress_m > start.cars[0].rear_s_m - start.start_s_m - FRONT_M
-
-
 @dataclass(frozen=True, slots=True)
 class Score:
     """The results of one trial over its seeds."""
 
-    trial: str
+    scenarios: str
     seeds: int
     passed: int
-    collided: int
-    off_road: int
-    ran_red_light: int
+    faults: dict[str, int]
     worst_offset_m: float
     failed_seeds: tuple[int, ...]
 
 
-def score(trial: str, results: list[Result]) -> Score:
-    """Count what became of the drives of one trial."""
+def score(scenarios: str, results: list[Result]) -> Score:
+    """Count what became of the drives of one class."""
     journeys = [journey for _, _, journey in results]
     failed = tuple(seed for seed, passed, _ in results if not passed)
     return Score(
-        trial,
+        scenarios,
         len(results),
         len(results) - len(failed),
-        sum(journey.collided for journey in journeys),
-        sum(journey.off_road for journey in journeys),
-        sum(journey.ran_red_light for journey in journeys),
+        {str(fault): count for fault in Fault if (count := sum(fault in it.faults for it in journeys))},
         round(max(journey.worst_offset_m for journey in journeys), 3),
         failed,
     )
 
 
 def _table(rows: list[tuple[str, list[Result]]]) -> Table:
-    table = Table(
-        "trial", "passed", "collided", "off road", "red light", "worst offset m", "ms p50/p99", "failed"
-    )
+    table = Table("class", "passed", "faults", "worst offset m", "ms p50/p99", "failed")
     for name, results in rows:
         it = score(name, results)
         times = np.concatenate([journey.decision_ms for _, _, journey in results])
         table.add_row(
             name,
             f"{it.passed}/{it.seeds}",
-            *(str(count) for count in (it.collided, it.off_road, it.ran_red_light)),
+            ", ".join(f"{count} {fault}" for fault, count in it.faults.items()),
             f"{it.worst_offset_m:.2f}",
             f"{np.percentile(times, 50):.1f}/{np.percentile(times, 99):.1f}",
             " ".join(str(seed) for seed in it.failed_seeds[:8]),
@@ -224,13 +196,15 @@ def _table(rows: list[tuple[str, list[Result]]]) -> Table:
     return table
 
 
-def _driven(policy: Policy, pace: Pace, seeds: int, circuits: int) -> list[tuple[str, list[Result]]]:
-    """All trials at `seeds` seeds, and five minutes on each of `circuits` endless circuits."""
+def _driven(
+    policy: Policy, classes: list[ScenarioClass], pace: Pace, seeds: int, circuits: int
+) -> list[tuple[str, list[Result]]]:
+    """Each class at `seeds` seeds, and five minutes on each of `circuits` endless circuits."""
     chosen = range(EVALUATION_SEED, EVALUATION_SEED + seeds)
-    rows = [(trial.name, evaluate(policy, trial, chosen, pace)) for trial in TRIALS]
+    rows = [(one.name, evaluate(policy, one, chosen, pace)) for one in classes]
     laps: list[Result] = []
     for seed in range(EVALUATION_SEED, EVALUATION_SEED + circuits):
-        journey = drive(World(seed), policy, 300.0, pace)
+        journey = drive(World(seed, None, cameras_of(policy.contract)), policy, 300.0, pace)
         laps.append((seed, journey.safe and journey.progress_m > 1200, journey))
     return [*rows, ("endless, 5 min", laps)] if laps else rows
 
@@ -245,10 +219,13 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.1, help="seconds until a decision takes effect")
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--flow-steps", type=int, default=FLOW_STEPS)
+    parser.add_argument("--only", default="", help="words in the names of the classes to drive")
     parser.add_argument("--write", action="store_true", help="leave evaluation.json beside the weights")
     arguments = parser.parse_args()
     pace = Pace(arguments.period, arguments.delay, Knobs(arguments.max_tokens, arguments.flow_steps))
-    rows = _driven(policy_of_checkpoint(arguments.checkpoint), pace, arguments.seeds, arguments.endless)
+    wanted = [one for one in CLASSES if any(word in one.name for word in arguments.only.split(",") or [""])]
+    policy = policy_of_checkpoint(arguments.checkpoint)
+    rows = _driven(policy, wanted, pace, arguments.seeds, arguments.endless)
     Console().print(_table(rows))
     if arguments.write:
         written = msgspec.json.encode({"pace": pace, "scores": [score(*row) for row in rows]})

@@ -24,7 +24,7 @@ from models.reference.contract import (
 )
 from models.reference.sizes import EGO_SCALE, PATCH_PX, TIME_FREQUENCIES, WAYPOINTS_PER_TOKEN, Sizes
 
-SCENE_FACTS = 16
+SCENE_FACTS = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class ReferenceNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped her
             camera(pixels[:, index * FRAMES : (index + 1) * FRAMES])
             for index, camera in enumerate(self.cameras)
         ]
-        history = (ego_history * torch.tensor(EGO_SCALE)).flatten(1)
+        history = (ego_history * torch.tensor(EGO_SCALE, device=ego_history.device)).flatten(1)
         ego = self.ego2(functional.relu(self.ego1(history)))
         return torch.cat([*seen, ego[:, None], self.instruction(instruction)[:, None]], dim=1)
 
@@ -180,7 +180,7 @@ class ReferenceNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped her
         """(batch, P, width), (batch, S) → logits (batch, S, words) and the cache over all P + S positions."""
         first, count = prefix.shape[1], tokens.shape[1]
         x = torch.cat([prefix, self.words(tokens) + self.word_places[first : first + count]], dim=1)
-        place = torch.arange(first + count)
+        place = torch.arange(first + count, device=prefix.device)
         mask = place[None, :] <= torch.clamp(place, min=first - 1)[:, None]
         keys, values = [], []
         for layer in self.layers:
@@ -195,7 +195,7 @@ class ReferenceNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped her
         `visible` (batch, positions), where given, hides the rest of the cache.
         """
         batch = state.shape[0]
-        angle = time[:, None] * torch.tensor(TIME_FREQUENCIES)
+        angle = time[:, None] * torch.tensor(TIME_FREQUENCIES, device=time.device)
         moment = self.time(torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1))
         x = (
             self.state(state.reshape(batch, -1, 2 * WAYPOINTS_PER_TOKEN))

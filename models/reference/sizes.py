@@ -24,7 +24,7 @@ class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mlp_factor: int = 2
     patch_width: int = 64
     merge_width: int = 128
-    cameras: int = 2
+    cameras: int = 4
     height_px: int = 32
     width_px: int = 64
 

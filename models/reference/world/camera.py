@@ -160,9 +160,10 @@ class Renderer:
         paint = np.maximum(paint, _coverage(seen.d_m - 1.5 * LANE_WIDTH_M, _LINE_HALF_M, seen.foot_d))
         dashes = _coverage(seen.d_m - LANE_WIDTH_M / 2, _LINE_HALF_M, seen.foot_d)
         paint = np.maximum(paint, dashes * _dash_coverage(seen.s_m, seen.foot_s))
-        if self._junction is not None:
-            paint *= (seen.s_m < self._junction.start_s_m) | (seen.s_m > self._junction.end_s_m)
-        return paint
+        if self._junction is None:
+            return paint
+        outside = (seen.s_m < self._junction.start_s_m) | (seen.s_m > self._junction.end_s_m)
+        return np.where(outside, paint, np.float32(0.0))
 
     def _road_coordinates(self, road: Road, eye: Eye) -> "_Ground":
         """What every ground pixel is on `road`, from the nearest centreline point."""

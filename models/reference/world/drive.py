@@ -24,6 +24,7 @@ from models.reference.world.things import (
     LeadCar,
     LightColour,
     StoppedCar,
+    StopSign,
     TrafficLight,
     WorkZone,
 )
@@ -82,7 +83,7 @@ class World:
         self._seed = seed
         self._scenario = endless(seed) if scenario is None else scenario
         self.road = self._scenario.road
-        self._shifts = _shifts(self._scenario)
+        self._shifts = shifts_of(self._scenario)
         self._renderer = Renderer(self.road, cameras, _junction(self._scenario))
         self._traffic = _traffic(self._scenario)
         self._laps_filled = 0
@@ -227,12 +228,19 @@ def _traffic(scenario: Scenario) -> Traffic:
         tuple(traffic.car_from(spec) for spec in specs),
         tuple(OfficerNow(spec) for spec in scenario.officers),
         tuple(WalkerNow(spec, spec.start_d_m) for spec in scenario.walkers),
-        tuple(SignNow(spec) for spec in scenario.signs),
+        tuple(SignNow(spec, _stood_s(scenario, spec)) for spec in scenario.signs),
         scenario.blockages,
     )
 
 
-def _shifts(scenario: Scenario) -> tuple[Shift, ...]:
+def _stood_s(scenario: Scenario, sign: StopSign) -> float:
+    """A drive that begins at rest before a line looks as if it had stood there."""
+    near = 0 < sign.stop_s_m - scenario.start_s_m - FRONT_M < traffic.SERVED_GAP_M
+    return traffic.SERVED_S if near and scenario.speed_mps == 0 else 0.0
+
+
+def shifts_of(scenario: Scenario) -> tuple[Shift, ...]:
+    """Where the path leaves the lane's centre."""
     passing = tuple(_around(blockage) for blockage in scenario.blockages)
     return passing + tuple(_through(works) for works in scenario.works)
 

@@ -28,7 +28,7 @@ CLEAR_D_M = 2.3
 _WAITING_GAP_M, _WAITING_SPEED_MPS = 15.0, 0.5
 _LEAVING_MPS2, _LEAVING_MPS = 2.5, 15.0
 _MERGE_BRAKE_MPS2 = 2.5
-_SERVED_GAP_M, _SERVED_S = 6.0, 0.5
+SERVED_GAP_M, SERVED_S = 6.0, 0.5
 _STANDING_MPS = 0.3
 _BEHIND_M = -30.0
 
@@ -119,7 +119,7 @@ class SignNow:
     @property
     def is_served(self) -> bool:
         """Whether the ego has stopped for it."""
-        return self.stood_s >= _SERVED_S
+        return self.stood_s >= SERVED_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,5 +211,5 @@ def _walker_advanced(walker: WalkerNow, ego: Bumper, dt_s: float) -> WalkerNow:
 
 
 def _sign_advanced(sign: SignNow, ego: Bumper, dt_s: float) -> SignNow:
-    stands = ego.speed_mps < _STANDING_MPS and -1.0 < sign.spec.stop_s_m - ego.s_m < _SERVED_GAP_M
+    stands = ego.speed_mps < _STANDING_MPS and -1.0 < sign.spec.stop_s_m - ego.s_m < SERVED_GAP_M
     return replace(sign, stood_s=sign.stood_s + dt_s) if stands else sign

@@ -1,0 +1,101 @@
+"""A collector: a process that makes training samples beside the trainer, and leaves them as files.
+
+Owns: when to collect, when to wait, which weights drive. Must not know: losses, schedules.
+`python -P -m models.reference.collector --out DIR --number N --seed S` writes `DIR/samples/N-<chunk>.safetensors`, each
+by rename, and waits while a few of its own lie there unread. Where `DIR/student.safetensors` is, the policy under
+training drives most of the time. It ends with its parent.
+"""
+
+import argparse
+import os
+import signal
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_weights
+
+from models.reference.collect import Driver, Samples, collect
+from models.reference.contract import BOS, FLOW_STEPS, HORIZON_STEPS
+from models.reference.flow import SCALE, flow
+from models.reference.network import ReferenceNetwork
+from models.reference.sizes import Sizes
+
+SAMPLES, STUDENT = "samples", "student.safetensors"
+WORLDS, SECONDS = 32, 6.0
+_UNREAD_MAX = 3
+_STUDENT_SHARE = 0.65
+_POLL_S = 0.2
+
+
+def write_samples(path: Path, samples: Samples) -> None:
+    """Leave `samples` at `path`, by rename."""
+    part = path.with_suffix(".part")
+    save_file({item.name: getattr(samples, item.name) for item in fields(Samples)}, part)
+    part.replace(path)
+
+
+def read_samples(path: Path) -> Samples:
+    """What `write_samples` left."""
+    return Samples(**load_file(path))
+
+
+def student(network: ReferenceNetwork) -> Driver:
+    """The network as a driver of training worlds: no words but `<bos>`, the contract's Euler steps."""
+
+    def drive(samples: Samples) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+        with torch.no_grad():
+            size = len(samples)
+            prefix = network.see(
+                torch.from_numpy(samples.frames),
+                torch.from_numpy(samples.ego_history),
+                torch.from_numpy(samples.instruction),
+            )
+            _, cache = network.reason(prefix, torch.full((size, 1), BOS))
+            noise = torch.randn(size, HORIZON_STEPS, 2)
+            plan: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = flow(
+                network, cache, noise, FLOW_STEPS
+            ).numpy()
+        return plan * SCALE
+
+    return drive
+
+
+def _newest_student(path: Path) -> Driver | None:
+    if not path.exists():
+        return None
+    network = ReferenceNetwork(Sizes())
+    network.load_state_dict(load_weights(path))
+    return student(network)
+
+
+def main() -> None:
+    """Collect until the parent is gone or SIGTERM comes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    folder, parent = arguments.out / SAMPLES, os.getppid()
+    chunk = 0
+    while os.getppid() == parent:
+        if len(list(folder.glob(f"{arguments.number}-*.safetensors"))) >= _UNREAD_MAX:
+            time.sleep(_POLL_S)
+            continue
+        seed = (arguments.seed * 64 + arguments.number) * 10_000 + chunk
+        torch.manual_seed(seed)
+        by_student = np.random.default_rng(seed).random() < _STUDENT_SHARE
+        driver = _newest_student(arguments.out / STUDENT) if by_student else None
+        samples = collect(seed, WORLDS, SECONDS, driver)
+        kind = "student" if driver else "expert"
+        write_samples(folder / f"{arguments.number}-{chunk:06d}-{kind}.safetensors", samples)
+        chunk += 1
+
+
+if __name__ == "__main__":
+    main()
