@@ -48,6 +48,8 @@ class TrainingRecord:
     acceleration_error_mps2: float = 0.0
     curvature_error_per_m: float = 0.0
     code_version: str = ""
+    machine: str = ""
+    """What the trainer ran on, and how many collectors beside it."""
 
 
 def write_checkpoint(folder: Path, weights: Weights, sizes: Sizes, record: TrainingRecord) -> None:
@@ -89,21 +91,21 @@ tags: [vision-language-action, autonomous-driving, toy]
 ---
 # Roskva reference policy
 
-A miniature vision-language-action policy ({parameters:,} parameters, float32). It looks through two cameras of
+A miniature vision-language-action policy ({parameters:,} parameters, float32). It looks through four cameras of
 64 × 32 px, writes a sentence about what it sees, and plans 6.4 s of acceleration and curvature by flow matching.
 
 **For**: exercising everything around a policy (quantising, signing, shipping, real-time control, tracing) with
 one that truly drives. **Not for**: any road. It knows only the drawn world of `models.reference.world`.
 
 **Trained** by imitation of a privileged expert on {record.samples:,} samples made there, {record.student_samples:,}
-of them on drives of its own (DAgger), {record.steps:,} steps, {record.wall_seconds / 60:.0f} minutes of one
-shared CPU core, seed {record.seed}, in {record.parts} part(s): a run of more than one was stopped and resumed, and
-its samples then depend on when. No outside data. Only the instruction "keep lane" is trained.
+of them on drives of its own (DAgger), {record.steps:,} steps, {record.wall_seconds / 60:.0f} minutes on {record.machine or "one processor"},
+seed {record.seed}, in {record.parts} part(s): which samples come depends on the speed of the collectors beside the
+trainer, so that two runs are alike in figures, not in bits. No outside data.
 
 **Held-out samples** (seeds apart, first second of the plan, mean absolute error): acceleration
 {record.acceleration_error_mps2:.3f} m/s², curvature {record.curvature_error_per_m:.5f} 1/m.
 Closed-loop figures: `evaluation.json`, where present; `python -m models.reference.evaluate` makes it.
 
-**Weak points**: signals and cars stand on straights only; others' speed is not judged; words follow templates, and
-that they were said doesn't prove that they caused the plan.
+**Weak points**: what one must stop for stands on straights only; others' speed is not judged; words follow templates,
+and that they were said doesn't prove that they caused the plan.
 """

@@ -12,7 +12,7 @@ from models.contract import (
     ReasoningSpec,
     UnicycleActions,
 )
-from models.reference.world.camera import FOUR_CAMERAS
+from models.reference.world.camera import CAMERAS
 from models.reference.world.scenario import KEEP_LANE, TURN_LEFT, TURN_RIGHT
 
 FRAMES = 2
@@ -64,7 +64,7 @@ def reference_plant() -> PlantSpec:
 def _cameras() -> tuple[CameraSpec, ...]:
     return tuple(
         CameraSpec(camera.name, camera.height_px, camera.width_px, FRAMES, FRAME_RATE_HZ)
-        for camera in FOUR_CAMERAS
+        for camera in CAMERAS
     )
 
 

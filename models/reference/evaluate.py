@@ -22,7 +22,7 @@ from models.digest import digest_of
 from models.reference.checkpoint import read_checkpoint
 from models.reference.contract import FLOW_STEPS, MAX_TOKENS
 from models.reference.export import export_graphs
-from models.reference.world.camera import FOUR_CAMERAS, Camera
+from models.reference.world.camera import CAMERAS, Camera
 from models.reference.world.classes import CLASSES, ScenarioClass
 from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
@@ -65,7 +65,7 @@ class Journey:
 
 def cameras_of(contract: PolicyContract) -> tuple[Camera, ...]:
     """The world's cameras that a policy looks through, in the contract's order. Raises `KeyError` for others."""
-    known = {camera.name: camera for camera in FOUR_CAMERAS}
+    known = {camera.name: camera for camera in CAMERAS}
     return tuple(known[camera.name] for camera in contract.cameras)
 
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from models.reference import expert
 from models.reference.world import path
-from models.reference.world.camera import FOUR_CAMERAS
+from models.reference.world.camera import CAMERAS
 from models.reference.world.classes import CLASSES, ScenarioClass
 from models.reference.world.drive import World, shifts_of
 from models.reference.world.scenario import Scenario, endless, perturbed
@@ -27,12 +27,12 @@ def training_world(seed: int) -> World:
     rng = np.random.default_rng([seed, 8])
     kind = rng.random()
     if kind < _ENDLESS_SHARE:
-        world = World(seed, _somewhere(endless(seed), rng), FOUR_CAMERAS)
+        world = World(seed, _somewhere(endless(seed), rng), CAMERAS)
     elif kind < _ENDLESS_SHARE + _OLD_SHARE:
-        world = World(seed, perturbed(seed), FOUR_CAMERAS)
+        world = World(seed, perturbed(seed), CAMERAS)
     else:
         one = CLASSES[int(rng.integers(len(CLASSES)))]
-        world = World(seed, _entered(one, seed, rng), FOUR_CAMERAS)
+        world = World(seed, _entered(one, seed, rng), CAMERAS)
     if world.situation.light is not LightColour.DARK and kind < _ENDLESS_SHARE + _OLD_SHARE:
         world.time_s = float(rng.uniform(0, 27))
     return world

@@ -40,7 +40,6 @@ _WARM_UP_STEPS = 150
 _STUDENT_FROM = 0.12
 _STUDENT_EVERY_S = 30.0
 _EMA = 0.998
-_FIRST_SAMPLES = 3_000
 _PICK_UP_S = 2.0
 
 
@@ -55,6 +54,8 @@ class Schedule:
     device: str = "cpu"
     save_every_s: float = 60.0
     rate: float = _PEAK_RATE
+    first_samples: int = 3_000
+    held_out_worlds: int = 48
 
 
 @dataclass
@@ -232,7 +233,7 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.rate, weight_decay=0.01, betas=(0.9, 0.98)
     )
-    record = TrainingRecord(seed=seed, code_version=code_version())
+    record = TrainingRecord(seed=seed, code_version=code_version(), machine=_machine(schedule))
     state = out / "resume.safetensors"
     average = {name: value.clone() for name, value in network.state_dict().items()}
     if state.exists():
@@ -248,6 +249,12 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
         told = json.loads((out / "training.json").read_text(encoding="utf-8"))
         record = TrainingRecord(**told | {"parts": told["parts"] + 1, "code_version": code_version()})
     return Run(network, optimiser, average, record, schedule)
+
+
+def _machine(schedule: Schedule) -> str:
+    cuda = schedule.device.startswith("cuda")
+    name = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} processor thread(s)"
+    return f"{name}, {schedule.collectors} collector(s) beside it"
 
 
 def _part(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -290,7 +297,7 @@ def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
     """Train by `schedule`, or go on with what `out` holds, and leave the checkpoint in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     run, memory = _begun(out, seed, schedule), Memory(schedule.capacity, schedule.device)
-    held_out = tensors(collect(EVALUATION_SEED, 48, 6.0), schedule.device)
+    held_out = tensors(collect(EVALUATION_SEED, schedule.held_out_worlds, 6.0), schedule.device)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress, _collecting(run, out) as folder:
         task = progress.add_task("collecting", total=1.0)
@@ -313,9 +320,9 @@ def _round(run: Run, memory: Memory, folder: Path) -> None:
     """Take the newest samples, then train for a moment."""
     _pick_up(run, memory, folder)
     until_s = monotonic() + _PICK_UP_S
-    while memory.count >= _FIRST_SAMPLES and monotonic() < until_s:
+    while memory.count >= run.schedule.first_samples and monotonic() < until_s:
         _step(run, memory.batch(run.schedule.batch))
-    if memory.count < _FIRST_SAMPLES:
+    if memory.count < run.schedule.first_samples:
         sleep(0.1)
     run.tick()
 

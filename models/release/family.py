@@ -17,6 +17,7 @@ from models.errors import RefusedError, UsageError
 from models.reference import expert
 from models.reference.checkpoint import Config
 from models.reference.export import export_graphs
+from models.reference.world.classes import CLASSES
 from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
 from models.release.manifest import ReleaseLimits
@@ -25,8 +26,8 @@ from models.runtime.policy import Observation
 T = TypeVar("T")
 
 _MAX_CONFIG_BYTES = 1 << 20
-_OBSERVATIONS_A_DRIVE = 6
-_OBSERVE_EVERY = 35
+_OBSERVATIONS_A_DRIVE = 2
+_OBSERVE_EVERY = 50
 _WARM_UP_STEPS = 20
 _PLAN_STEPS = 5
 _SEED = 4_000_000
@@ -96,7 +97,7 @@ def _reference_contract(checkpoint: Path) -> PolicyContract:
 
 
 def _reference_observations(contract: PolicyContract, count: int) -> tuple[Observation, ...]:
-    """What the cameras of seeded drives show, the expert at the wheel."""
+    """What the cameras show in seeded drives of each class in turn, the expert at the wheel."""
     found: list[Observation] = []
     for seed in range(-(-count // _OBSERVATIONS_A_DRIVE)):
         found += _observed_drive(contract, _SEED + seed)
@@ -104,7 +105,9 @@ def _reference_observations(contract: PolicyContract, count: int) -> tuple[Obser
 
 
 def _observed_drive(contract: PolicyContract, seed: int) -> list[Observation]:
-    world, history = World(seed), ObservationHistory(contract.cameras, contract.ego_history)
+    scenario = CLASSES[seed % len(CLASSES)].make(seed)
+    world, history = World(seed, scenario), ObservationHistory(contract.cameras, contract.ego_history)
+    told = contract.instructions.index(world.instruction)
     dt_s = contract.ego_history.dt_s
     found: list[Observation] = []
     plan = expert.plan(world.situation, world.road)
@@ -113,7 +116,7 @@ def _observed_drive(contract: PolicyContract, seed: int) -> list[Observation]:
         mono_ns = round(step * dt_s * 1e9)
         history.add(mono_ns, world.render(), (ego.x_m, ego.y_m, ego.yaw_rad, ego.speed_mps))
         if step >= _WARM_UP_STEPS and (step - _WARM_UP_STEPS) % _OBSERVE_EVERY == 0:
-            found.append(history.observation(len(found), 0))
+            found.append(history.observation(len(found), told))
         if step % _PLAN_STEPS == 0:
             plan = expert.plan(world.situation, world.road)
         acceleration, curvature = plan[step % _PLAN_STEPS]

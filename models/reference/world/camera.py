@@ -54,16 +54,12 @@ class Camera:
 
 
 CAMERAS = (
+    Camera("cross_left_120", 32, 64, math.radians(120), math.radians(55)),
     Camera("front_wide_120", 32, 64, math.radians(120)),
+    Camera("cross_right_120", 32, 64, math.radians(120), math.radians(-55)),
     Camera("front_tele_30", 32, 64, math.radians(30)),
 )
-FOUR_CAMERAS = (
-    Camera("cross_left_120", 32, 64, math.radians(120), math.radians(55)),
-    CAMERAS[0],
-    Camera("cross_right_120", 32, 64, math.radians(120), math.radians(-55)),
-    CAMERAS[1],
-)
-"""Alpamayo's four, in its order."""
+"""Alpamayo's four, in its order, at a size that a processor sees through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +152,7 @@ class Renderer:
 
     def _lines(self, seen: "_Ground") -> Pixels:
         """The edges and the dashes between the lanes; a junction has none."""
-        paint = _coverage(seen.d_m + LANE_WIDTH_M / 2, _LINE_HALF_M, seen.foot_d)
+        paint: Pixels = _coverage(seen.d_m + LANE_WIDTH_M / 2, _LINE_HALF_M, seen.foot_d)
         paint = np.maximum(paint, _coverage(seen.d_m - 1.5 * LANE_WIDTH_M, _LINE_HALF_M, seen.foot_d))
         dashes = _coverage(seen.d_m - LANE_WIDTH_M / 2, _LINE_HALF_M, seen.foot_d)
         paint = np.maximum(paint, dashes * _dash_coverage(seen.s_m, seen.foot_s))

@@ -13,7 +13,7 @@ SEED = 1
 ROAD = circuit(SEED)
 LONG = max(ROAD.straights, key=lambda straight: straight.length_m)
 START = LONG.start_s_m + 1
-WIDE, TELE = (camera.name for camera in CAMERAS)
+_, WIDE, _, TELE = (camera.name for camera in CAMERAS)
 
 
 def _seen(**scene: object) -> dict[str, NDArray[np.uint8]]:

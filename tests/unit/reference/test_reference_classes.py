@@ -9,7 +9,7 @@ import pytest
 from models.errors import MalformedError
 from models.reference import expert
 from models.reference.sentence import sentence
-from models.reference.world.camera import FOUR_CAMERAS
+from models.reference.world.camera import CAMERAS
 from models.reference.world.classes import (
     CLASSES,
     ScenarioClass,
@@ -125,14 +125,14 @@ def test_the_same_junction_leads_another_way_for_another_instruction() -> None:
     straight = msgspec.structs.replace(left, instruction=KEEP_LANE)
     ends = [driven(World(1, scenario), 20).ego for scenario in (left, straight)]
     assert ends[0].y_m > 15 > abs(ends[1].y_m)
-    before = [World(1, scenario, FOUR_CAMERAS).render() for scenario in (left, straight)]
+    before = [World(1, scenario, CAMERAS).render() for scenario in (left, straight)]
     assert all(np.abs(before[0][name].astype(int) - before[1][name]).max() <= 40 for name in before[0])
 
 
 def test_a_camera_that_drops_out_is_black_and_the_others_are_not() -> None:
     scenario = dropout(3)
     gap = scenario.dropouts[0]
-    world = World(3, scenario, FOUR_CAMERAS)
+    world = World(3, scenario, CAMERAS)
     world.time_s = (gap.start_s + gap.end_s) / 2
     images = world.render()
     assert {name for name, image in images.items() if not image.any()} == {gap.camera}
