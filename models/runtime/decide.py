@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import JointActions, PolicyContract
+from models.contract import JointActions, PolicyContract, check_sampling
 from models.digest import Digest
 from models.errors import PolicyFailedError
 from models.runtime.policy import Decision, Knobs, Latency, Observation
@@ -44,11 +44,17 @@ class Graphs(Protocol[Cache]):
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[Cache]):
-    """A release's graphs and the contract that they fit."""
+    """A release's graphs and the contract that they fit.
+
+    Raises `ContractMismatchError` for a contract that asks for another sampling than is done here.
+    """
 
     release_digest: Digest
     contract: PolicyContract
     graphs: Graphs[Cache]
+
+    def __post_init__(self) -> None:
+        check_sampling(self.contract)
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
         """Decide on `observation`; knobs above the contract's numbers count as those.
