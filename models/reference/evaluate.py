@@ -9,6 +9,7 @@ plan is followed by absolute time, as on a device.
 
 import argparse
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +71,17 @@ def cameras_of(contract: PolicyContract) -> tuple[Camera, ...]:
 
 
 Result = tuple[int, bool, Journey]
+Watch = Callable[[World, Decision], None]
 
 
-def drive(world: World, policy: Policy, seconds: float, pace: Pace) -> Journey:
-    """Let `policy` drive `world` for `seconds`; a drive ends early at the referee's first complaint."""
-    driver = _Driver(policy, pace)
+def drive(
+    world: World, policy: Policy, seconds: float, pace: Pace, watch: Watch = lambda _, __: None
+) -> Journey:
+    """Let `policy` drive `world` for `seconds`; a drive ends early at the referee's first complaint.
+
+    `watch` is told each decision, in the world that it was made in.
+    """
+    driver = _Driver(policy, pace, watch)
     worst, stood = 0.0, False
     for tick in range(round(seconds / 0.05)):
         acceleration, curvature = driver.command(world, tick)
@@ -96,8 +103,9 @@ def drive(world: World, policy: Policy, seconds: float, pace: Pace) -> Journey:
 class _Driver:
     """Observes at 10 Hz, decides at the pace, follows the plan that is due."""
 
-    def __init__(self, policy: Policy, pace: Pace) -> None:
+    def __init__(self, policy: Policy, pace: Pace, watch: Watch) -> None:
         contract = policy.contract
+        self._watch = watch
         self._policy, self._contract = policy, contract
         self._history = ObservationHistory(contract.cameras, contract.ego_history)
         self._knobs = pace.knobs
@@ -116,29 +124,32 @@ class _Driver:
         if self._coming and tick >= self._coming[0][0]:
             self._due = self._coming.popleft()[1]
         if tick % self._period == 0:
-            self._coming.append((tick + self._delay, self._decided(tick, world.instruction)))
+            self._coming.append((tick + self._delay, self._decided(tick, world)))
         if self._due is None:
             return 0.0, world.vehicle.curvature_per_m
         age_s = tick * 0.05 - self._due.observation_ns / 1e9
         row = self._due.plan[min(int(age_s / self._contract.dt_s + 1e-6), len(self._due.plan) - 1)]
         return float(row[0]), float(row[1])
 
-    def _decided(self, tick: int, instruction: str) -> Decision:
-        told = self._contract.instructions.index(instruction)
+    def _decided(self, tick: int, world: World) -> Decision:
+        told = self._contract.instructions.index(world.instruction)
         decision = self._policy.decide(self._history.observation(tick, told), self._knobs, seed=tick)
         latency = decision.latency
         self.decision_ms.append((latency.visual_ns + latency.reason_ns + latency.action_ns) / 1e6)
         self.words.append(len(decision.tokens))
+        self._watch(world, decision)
         return decision
 
 
-def evaluate(policy: Policy, one: ScenarioClass, seeds: range, pace: Pace) -> list[Result]:
+def evaluate(
+    policy: Policy, one: ScenarioClass, seeds: range, pace: Pace, watch: Watch = lambda _, __: None
+) -> list[Result]:
     """Drive one class at every seed: (seed, passed, journey)."""
     results = []
     cameras = cameras_of(policy.contract)
     for seed in seeds:
         scenario = one.make(seed)
-        journey = drive(World(seed, scenario, cameras), policy, one.seconds, pace)
+        journey = drive(World(seed, scenario, cameras), policy, one.seconds, pace, watch)
         came = journey.progress_m > one.goal_m(scenario) and (journey.stood or not one.must_stand(scenario))
         results.append((seed, journey.safe and came, journey))
     return results
