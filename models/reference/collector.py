@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_weights
 
@@ -46,7 +47,7 @@ def read_samples(path: Path) -> Samples:
 def student(network: ReferenceNetwork) -> Driver:
     """The network as a driver of training worlds: no words but `<bos>`, the contract's Euler steps."""
 
-    def drive(samples: Samples) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    def drive(samples: Samples) -> NDArray[np.float32]:
         with torch.no_grad():
             size = len(samples)
             prefix = network.see(
@@ -56,9 +57,7 @@ def student(network: ReferenceNetwork) -> Driver:
             )
             _, cache = network.reason(prefix, torch.full((size, 1), BOS))
             noise = torch.randn(size, HORIZON_STEPS, 2)
-            plan: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = flow(
-                network, cache, noise, FLOW_STEPS
-            ).numpy()
+            plan: NDArray[np.float32] = flow(network, cache, noise, FLOW_STEPS).numpy()
         return plan * SCALE
 
     return drive
