@@ -1,6 +1,6 @@
 """Where training drives begin: every class of scenario, entered anywhere, off centre, askew, at any speed.
 
-Owns: the mixture. Must not know: images, networks. Training uses seeds below those of tuning and evaluation.
+Owns: the mixture. Must not know: images, networks. Collectors give seeds above 10¹², far from those of evaluation.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The classes of scenario that a policy is judged by: five nominal, seven of the long tail, each made from a seed.
 
 Owns: what each class is, how long it lasts, how far one must come. Must not know: who drives.
-Seeds below `models.reference.evaluate.EVALUATION_SEED` are for training; the classes take any.
+The classes take any seed; which are for training and which for evaluation, the callers keep apart.
 """
 
 from collections.abc import Callable
