@@ -261,9 +261,22 @@ def _part(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
 
 
+@dataclass(frozen=True, slots=True)
+class _Collectors:
+    """The processes, and the folder where they leave samples."""
+
+    folder: Path
+    processes: list["subprocess.Popen[bytes]"]
+
+    def check(self) -> None:
+        """Raise `ChildProcessError` where one ended: without samples nothing would be learnt."""
+        if any(process.poll() is not None for process in self.processes):
+            raise ChildProcessError("a collector ended by itself; what it said stands above")
+
+
 @contextmanager
-def _collecting(run: Run, out: Path) -> Iterator[Path]:
-    """The collectors, working; the folder where they leave samples."""
+def _collecting(run: Run, out: Path) -> Iterator[_Collectors]:
+    """The collectors, working."""
     folder = out / SAMPLES
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -274,7 +287,7 @@ def _collecting(run: Run, out: Path) -> Iterator[Path]:
         for number in range(run.schedule.collectors)
     ]
     try:
-        yield folder
+        yield _Collectors(folder, processes)
     finally:
         for process in processes:
             process.terminate()
@@ -299,12 +312,12 @@ def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
     run, memory = _begun(out, seed, schedule), Memory(schedule.capacity, schedule.device)
     held_out = tensors(collect(EVALUATION_SEED, schedule.held_out_worlds, 6.0), schedule.device)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns) as progress, _collecting(run, out) as folder:
+    with Progress(*columns) as progress, _collecting(run, out) as collectors:
         task = progress.add_task("collecting", total=1.0)
         run.begun_s = monotonic()
         saved_s = told_s = run.record.wall_seconds
         while run.share < 1.0:
-            _round(run, memory, folder)
+            _round(run, memory, collectors)
             progress.update(task, completed=run.share, description=_told(run.record))
             if run.share > _STUDENT_FROM and run.record.wall_seconds - told_s >= _STUDENT_EVERY_S:
                 _tell_student(run, out)
@@ -316,9 +329,10 @@ def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
     return run.record
 
 
-def _round(run: Run, memory: Memory, folder: Path) -> None:
+def _round(run: Run, memory: Memory, collectors: _Collectors) -> None:
     """Take the newest samples, then train for a moment."""
-    _pick_up(run, memory, folder)
+    collectors.check()
+    _pick_up(run, memory, collectors.folder)
     until_s = monotonic() + _PICK_UP_S
     while memory.count >= run.schedule.first_samples and monotonic() < until_s:
         _step(run, memory.batch(run.schedule.batch))
