@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from models.contract import PolicyContract
+from models.contract import PolicyContract, UnicycleActions
+from models.errors import ContractMismatchError
 from models.reference.contract import reference_contract
 from models.reference.sizes import Sizes
 
+ARCHITECTURE = "roskva-reference"
 Weights = dict[str, NDArray[np.float32]]
 _READERS = ("export.py", "graph.py", "export_tflite.py", "tflite_graph.py", "evaluate.py")
 
@@ -55,7 +57,7 @@ class TrainingRecord:
 def write_checkpoint(folder: Path, weights: Weights, sizes: Sizes, record: TrainingRecord) -> None:
     """Write all four files into `folder`, each by rename."""
     save_file(weights, folder / "model.safetensors.part", metadata={"format": "np"})
-    config = Config("roskva-reference", reference_contract(), sizes)
+    config = Config(ARCHITECTURE, reference_contract(), sizes)
     _write(folder / "config.json.part", msgspec.json.format(msgspec.json.encode(config), indent=2))
     _write(folder / "training.json.part", msgspec.json.format(msgspec.json.encode(asdict(record)), indent=2))
     parameters = sum(value.size for value in weights.values())
@@ -68,6 +70,19 @@ def read_checkpoint(folder: Path) -> tuple[Config, Weights]:
     """The configuration and the weights; raises `msgspec.ValidationError` or `OSError` where they are not right."""
     config = msgspec.json.decode((folder / "config.json").read_bytes(), type=Config)
     return config, load_file(folder / "model.safetensors")
+
+
+def check_servable(config: Config) -> None:
+    """Raise `ContractMismatchError` where this architecture cannot serve what `config` says."""
+    cameras, sizes = config.contract.cameras, config.sizes
+    drives = isinstance(config.contract.action_space, UnicycleActions)
+    if config.architecture != ARCHITECTURE or not drives:
+        raise ContractMismatchError(
+            f"{config.architecture} isn't the reference architecture, or doesn't drive"
+        )
+    shapes = [(camera.frames, camera.height_px, camera.width_px) for camera in cameras]
+    if shapes != [(cameras[0].frames, sizes.height_px, sizes.width_px)] * sizes.cameras:
+        raise ContractMismatchError("the checkpoint's sizes and its contract disagree about the cameras")
 
 
 def code_version() -> str:

@@ -11,9 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from models.contract import UnicycleActions
-from models.errors import ContractMismatchError
-from models.reference.checkpoint import Config, Weights, read_checkpoint
+from models.reference.checkpoint import Config, Weights, check_servable, read_checkpoint
 from models.reference.graph import GraphBuilder, Port, floats
 from models.reference.sizes import (
     EGO_SCALE,
@@ -33,7 +31,7 @@ def export_graphs(checkpoint_dir: Path) -> dict[str, onnx.ModelProto]:
     Raises `ContractMismatchError` where the contract isn't one that this architecture can serve.
     """
     config, weights = read_checkpoint(checkpoint_dir)
-    _check(config)
+    check_servable(config)
     return {
         "visual": _visual(config, weights),
         "reason": _reason(config, weights),
@@ -46,17 +44,6 @@ def write_graphs(checkpoint_dir: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, model in export_graphs(checkpoint_dir).items():
         (out / f"{name}.onnx").write_bytes(model.SerializeToString())
-
-
-def _check(config: Config) -> None:
-    sizes, contract = config.sizes, config.contract
-    shapes = {(camera.height_px, camera.width_px) for camera in contract.cameras}
-    if config.architecture != "roskva-reference" or not isinstance(contract.action_space, UnicycleActions):
-        raise ContractMismatchError(
-            f"{config.architecture} isn't the reference architecture, or doesn't drive"
-        )
-    if shapes != {(sizes.height_px, sizes.width_px)} or len(contract.cameras) != sizes.cameras:
-        raise ContractMismatchError("the checkpoint's sizes and its contract disagree about the cameras")
 
 
 def _visual(config: Config, weights: Weights) -> onnx.ModelProto:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.contract import UnicycleActions
-from models.errors import ContractMismatchError
-from models.reference.checkpoint import Config, Weights, read_checkpoint
+from models.reference.checkpoint import Config, Weights, check_servable, read_checkpoint
 from models.reference.sizes import (
     EGO_SCALE,
     MIN_TIME_LEFT,
@@ -34,7 +32,7 @@ def export_tflite(checkpoint_dir: Path) -> dict[str, tfl.Model]:
     Raises `ContractMismatchError` where the contract isn't one that this architecture can serve.
     """
     config, weights = read_checkpoint(checkpoint_dir)
-    _check(config)
+    check_servable(config)
     return {
         "visual": _visual(config, weights),
         "reason": _reason(config, weights),
@@ -52,19 +50,6 @@ def write_tflite(checkpoint_dir: Path, out: Path) -> None:
 def capacity_of(config: Config) -> int:
     """T: positions that a cache holds; the prefix, bos and the longest reasoning."""
     return config.sizes.prefix + 1 + config.contract.reasoning.max_tokens
-
-
-def _check(config: Config) -> None:
-    cameras, sizes = config.contract.cameras, config.sizes
-    shapes = [(camera.frames, camera.height_px, camera.width_px) for camera in cameras]
-    if config.architecture != "roskva-reference" or not isinstance(
-        config.contract.action_space, UnicycleActions
-    ):
-        raise ContractMismatchError(
-            f"{config.architecture} isn't the reference architecture, or doesn't drive"
-        )
-    if shapes != [(cameras[0].frames, sizes.height_px, sizes.width_px)] * sizes.cameras:
-        raise ContractMismatchError("the checkpoint's sizes and its contract disagree about the cameras")
 
 
 def _visual(config: Config, weights: Weights) -> tfl.Model:

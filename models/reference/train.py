@@ -378,7 +378,12 @@ def main() -> None:
         arguments.device,
         rate=arguments.rate,
     )
-    train(arguments.out, arguments.seed, schedule)
+    try:
+        train(arguments.out, arguments.seed, schedule)
+    except KeyboardInterrupt:
+        sys.exit(f"stopped; the same command goes on from {arguments.out}")
+    except ChildProcessError as error:
+        sys.exit(f"train: error: {error}; the same command goes on from {arguments.out}")
 
 
 if __name__ == "__main__":
