@@ -18,12 +18,14 @@ from models.contract import PolicyContract
 from models.digest import Digest, digest_of
 from models.errors import PolicyFailedError, UsageError
 from models.quantise.report import CalibrationSet
+from models.runtime.decide import Decider
 from models.runtime.inspect import inspect
-from models.runtime.policy import Observation
-from models.runtime.signature import GraphRole, action_width
+from models.runtime.policy import Knobs, Observation
+from models.runtime.signature import GraphRole
 
 _Values = Mapping[str, NDArray[np.generic]]
 _Floats = NDArray[np.float32]
+_UNRELEASED = digest_of(b"calibration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,10 @@ def calibrate(
     if not observations:
         raise UsageError("a calibration set holds at least one observation")
     taps = {role: _Tap(role, graphs[role], contract) for role in GraphRole}
+    decider = Decider(_UNRELEASED, contract, _TappedGraphs(taps))
+    knobs = Knobs(contract.reasoning.max_tokens, contract.flow_steps)
     for index, observation in enumerate(observations):
-        _decide(taps, contract, observation, index + 1)
+        decider.decide(observation, knobs, seed=index + 1)
     moments = {
         (str(role), weight): mean for role, tap in taps.items() for weight, mean in tap.moments().items()
     }
@@ -149,34 +153,36 @@ def _opened(model: onnx.ModelProto, exposed: Sequence[str]) -> onnxruntime.Infer
     )
 
 
-def _decide(
-    taps: Mapping[GraphRole, _Tap], contract: PolicyContract, observation: Observation, seed: int
-) -> None:
-    """One decision, as `models.runtime.policy` lays it down; its plan is of no interest."""
-    frames = np.concatenate([observation.frames[camera.name] for camera in contract.cameras])
-    instruction = np.array([observation.instruction], np.int64)
-    feed: _Values = {"frames": frames, "ego_history": observation.ego_history, "instruction": instruction}
-    [prefix] = taps[GraphRole.VISUAL].run(["prefix"], feed)
-    key, value = _reason(taps[GraphRole.REASON], contract, prefix)
-    shape = (contract.horizon_steps, action_width(contract))
-    state = np.random.default_rng(seed).standard_normal(shape, np.float32)
-    for index in range(contract.flow_steps):
-        moment = np.array([index / contract.flow_steps], np.float32)
-        cache = {"key": key, "value": value}
-        [velocity] = taps[GraphRole.ACTION].run(["velocity"], {**cache, "state": state, "time": moment})
-        state = state + np.float32(1 / contract.flow_steps) * velocity
+_Cache = tuple[_Floats, _Floats]
 
 
-def _reason(tap: _Tap, contract: PolicyContract, prefix: _Floats) -> tuple[_Floats, _Floats]:
-    """Keys and values, (L, T, D) each, behind the greedy tokens up to eos."""
-    spec = contract.reasoning
-    key = value = np.zeros((tap.layers, 0, tap.width), np.float32)
-    token = spec.bos
-    for _ in range(spec.max_tokens + 1):
+class _TappedGraphs:
+    """The `models.runtime.decide.Graphs` port over tapped graphs."""
+
+    def __init__(self, taps: Mapping[GraphRole, _Tap]) -> None:
+        self._taps = taps
+
+    def see(self, frames: NDArray[np.uint8], ego_history: _Floats, instruction: int) -> _Floats:
+        told = np.array([instruction], np.int64)
+        feed: _Values = {"frames": frames, "ego_history": ego_history, "instruction": told}
+        return self._taps[GraphRole.VISUAL].run(["prefix"], feed)[0]
+
+    def begin(self, prefix: _Floats, token: int) -> tuple[_Floats, _Cache]:
+        tap = self._taps[GraphRole.REASON]
+        empty = np.zeros((tap.layers, 0, tap.width), np.float32)
+        return self._reason(prefix, token, (empty, empty))
+
+    def extend(self, token: int, cache: _Cache) -> tuple[_Floats, _Cache]:
+        nothing = np.zeros((0, self._taps[GraphRole.REASON].width), np.float32)
+        return self._reason(nothing, token, cache)
+
+    def velocity(self, cache: _Cache, state: _Floats, moment: float) -> _Floats:
+        key, value = cache
+        feed: _Values = {"key": key, "value": value, "state": state, "time": np.array([moment], np.float32)}
+        return self._taps[GraphRole.ACTION].run(["velocity"], feed)[0]
+
+    def _reason(self, prefix: _Floats, token: int, past: _Cache) -> tuple[_Floats, _Cache]:
         tokens = np.array([token], np.int64)
-        feed: _Values = {"prefix": prefix, "tokens": tokens, "past_key": key, "past_value": value}
-        logits, key, value = tap.run(["logits", "key", "value"], feed)
-        prefix, token = np.zeros((0, tap.width), np.float32), int(np.argmax(logits))
-        if token == spec.eos:
-            break
-    return key, value
+        feed: _Values = {"prefix": prefix, "tokens": tokens, "past_key": past[0], "past_value": past[1]}
+        logits, key, value = self._taps[GraphRole.REASON].run(["logits", "key", "value"], feed)
+        return logits, (key, value)
