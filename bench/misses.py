@@ -7,11 +7,12 @@ A miss is explained where the span without the standstill is less than half a ti
 tick would have been done with room to spare.
 """
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.board.feed import Feed
 from agent.board.records import LOOP, LoopRecord, spans_from
-from agent.board.seqlock import BoardReader
 from fleet.demo.witness import Testimony
 
 Span = tuple[int, int]
@@ -48,9 +49,9 @@ class Misses:
 
 class _Follower:
     def __init__(self, board: Path) -> None:
-        self._board = BoardReader(board, LOOP)
+        self._board = Feed(board, LOOP)
         record = self._record()
-        self._before = record.ticks_missed if record else 0
+        self._last = record.ticks_missed if record else 0
         self._known = set(spans_from(record.recent_misses)) if record else set()
         self._seen: dict[Span, int] = {}
         self.missed = 0
@@ -63,7 +64,9 @@ class _Follower:
         record = self._record()
         if record is None:
             return
-        self.missed = record.ticks_missed - self._before
+        restarted = record.ticks_missed < self._last
+        self.missed += record.ticks_missed - (0 if restarted else self._last)
+        self._last = record.ticks_missed
         for span in spans_from(record.recent_misses):
             if span not in self._known:
                 self._seen[span] = record.tick_period_ns
@@ -77,8 +80,8 @@ class _Follower:
         return max(0, self.missed - explained)
 
     def _record(self) -> LoopRecord | None:
-        stamped = self._board.read()
-        return stamped.record if stamped else None
+        self._board.news(time.monotonic_ns())
+        return self._board.latest.record if self._board.latest else None
 
 
 def ticks_in(span: Span, period_ns: int) -> int:

@@ -83,6 +83,16 @@ def test_ticks_that_were_missed_before_are_not_counted(tmp_path: Path) -> None:
     assert (misses.missed, misses.unexplained(NOBODY)) == (0, 0)
 
 
+def test_a_follower_that_starts_over_takes_none_of_its_misses_back(tmp_path: Path) -> None:
+    follower_that_missed(tmp_path, 7)
+    misses = Misses([tmp_path / LOOP_BOARD])
+    follower_that_missed(tmp_path, 9)
+    misses.look()
+    follower_that_missed(tmp_path, 1)
+    misses.look()
+    assert (misses.missed, misses.unexplained(NOBODY)) == (3, 3)
+
+
 def test_the_witnesses_of_all_cores_are_heard_together_but_for_half_a_line(tmp_path: Path) -> None:
     told = [
         [witness.Wakeup(9, 1 * MS, 7 * MS), witness.Wakeup(10, 11 * MS, 11 * MS)],
