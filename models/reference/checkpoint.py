@@ -5,8 +5,9 @@ Must not know: PyTorch, ONNX.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +32,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sizes: Sizes
 
 
+class CurvePoint(NamedTuple):
+    """How training stood after so many seconds."""
+
+    wall_seconds: float
+    steps: int
+    training_loss: float
+    evaluation_plan_loss: float
+    evaluation_word_loss: float
+
+
 @dataclass
 class TrainingRecord:
     """How a checkpoint came to be; seconds add up over the `parts` that kills cut a run into.
@@ -39,6 +50,7 @@ class TrainingRecord:
     """
 
     seed: int
+    reasoning: bool = True
     parts: int = 1
     steps: int = 0
     samples: int = 0
@@ -52,6 +64,12 @@ class TrainingRecord:
     code_version: str = ""
     machine: str = ""
     """What the trainer ran on, and how many collectors beside it."""
+    curve: list[CurvePoint] = field(default_factory=list)
+
+
+def point_of(record: TrainingRecord) -> CurvePoint:
+    """Where `record` stands, as a point of its curve."""
+    return CurvePoint(*(getattr(record, name) for name in CurvePoint._fields))
 
 
 def write_checkpoint(folder: Path, weights: Weights, sizes: Sizes, record: TrainingRecord) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from models.reference import expert
+from models.reference import expert, manoeuvre
 from models.reference.contract import EOS, INSTRUCTIONS, MAX_TOKENS, reference_contract
+from models.reference.sentence import sentence
 from models.reference.starts import training_world
 from models.reference.world import path
 from models.reference.world.drive import Situation
@@ -31,8 +32,12 @@ _COLOURS = (LightColour.RED, LightColour.YELLOW, LightColour.GREEN)
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """n samples: frames uint8 (n, N, h, w, 3), ego_history (n, steps, 4), instruction int64 (n,), plan (n, H, 2)
-    in SI units, tokens int64 (n, MAX_TOKENS) padded with `<eos>`, their number (n,), and scene facts (n, 28)."""
+    """n samples: frames uint8 (n, N, h, w, 3), ego_history (n, steps, 4), instruction int64 (n,), plan (n, 2, H, 2)
+    in SI units, tokens int64 (n, 2, MAX_TOKENS) padded with `<eos>`, their number (n, 2), and scene facts (n, 28).
+
+    Of two plans and sentences the first are the expert's; the second are what would follow from the same sight had
+    it decided otherwise, so that the plan is learnt from the words and not from the sight alone.
+    """
 
     frames: NDArray[np.uint8]
     ego_history: NDArray[np.float32]
@@ -67,7 +72,7 @@ def collect(seed: int, worlds: int, seconds: float, driver: Driver | None = None
         if phase == _STRIDE - 1:
             part = joined([drive.sample() for drive in drives])
             parts.append(part)
-            plans = part.plan if driver is None else driver(part)
+            plans = part.plan[:, 0] if driver is None else driver(part)
             for drive, plan in zip(drives, plans, strict=True):
                 drive.plan, drive.planned_step = plan, step
         for drive in drives:
@@ -105,18 +110,30 @@ class _Drive:
         """One sample at this instant."""
         observation = self._history.observation(0, 0)
         situation, road = self._world.situation, self._world.road
-        words = expert.reasoning(situation, road)[:MAX_TOKENS]
-        tokens = np.full(MAX_TOKENS, EOS, np.int64)
-        tokens[: len(words)] = words
+        said = sentence(situation, road)
+        other, imagined = self._otherwise(situation, said)
+        (tokens, count), (others, other_count) = _padded(said), _padded(other)
+        plans = [expert.plan(situation, road), expert.plan(imagined, road)]
         return Samples(
             np.concatenate([observation.frames[name] for name in self._cameras])[None],
             observation.ego_history[None],
             np.array([INSTRUCTIONS.index(self._world.instruction)], np.int64),
-            expert.plan(situation, road)[None],
-            tokens[None],
-            np.array([len(words)], np.int64),
+            np.stack(plans)[None],
+            np.stack([tokens, others])[None],
+            np.array([[count, other_count]], np.int64),
             _facts(situation, road)[None],
         )
+
+    def _otherwise(self, situation: Situation, said: str) -> tuple[str, Situation]:
+        """The sentence with another decision, and where that would be right; the same ones where there is none."""
+        right = manoeuvre.decided(said)
+        others = manoeuvre.alternatives(situation, right)
+        if others:
+            decision = str(self._rng.choice(others))
+            imagined = manoeuvre.imagined(situation, right, decision)
+            if imagined is not None:
+                return manoeuvre.otherwise(said, decision), imagined
+        return said, situation
 
     def advance(self, step: int) -> None:
         """Drive on for one step."""
@@ -128,6 +145,14 @@ class _Drive:
         if step < self._held_steps:
             acceleration = -1.0
         self._world.step(float(acceleration), float(curvature), _STEP_S)
+
+
+def _padded(said: str) -> tuple[NDArray[np.int64], int]:
+    """MAX_TOKENS tokens, and how many of them were said."""
+    tokens = np.full(MAX_TOKENS, EOS, np.int64)
+    words = expert.tokens_of(said)[:MAX_TOKENS]
+    tokens[: len(words)] = words
+    return tokens, len(words)
 
 
 def _facts(situation: Situation, road: Road) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 Owns: when to collect, when to wait, which weights drive. Must not know: losses, schedules.
 `python -P -m models.reference.collector --out DIR --number N --seed S` writes `DIR/samples/N-<chunk>.safetensors`, each
-by rename, and waits while a few of its own lie there unread. Where `DIR/student.safetensors` is, the policy under
+by rename, and waits while a few of its own lie there unread, or a file `pause` does. Where `DIR/student.safetensors` is, the policy under
 training drives most of the time. It ends with its parent.
 """
 
@@ -25,10 +25,10 @@ from models.reference.flow import SCALE, flow
 from models.reference.network import ReferenceNetwork
 from models.reference.sizes import Sizes
 
-SAMPLES, STUDENT = "samples", "student.safetensors"
+SAMPLES, STUDENT, PAUSE = "samples", "student.safetensors", "pause"
 WORLDS, SECONDS = 32, 6.0
-_UNREAD_MAX = 3
-_STUDENT_SHARE = 0.65
+UNREAD_MAX = 3
+_STUDENT_SHARE, _SPEAKING_SHARE = 0.65, 0.45
 _POLL_S = 0.2
 
 
@@ -44,8 +44,9 @@ def read_samples(path: Path) -> Samples:
     return Samples(**load_file(path))
 
 
-def student(network: ReferenceNetwork) -> Driver:
-    """The network as a driver of training worlds: no words but `<bos>`, the contract's Euler steps."""
+def student(network: ReferenceNetwork, *, with_words: bool) -> Driver:
+    """The network as a driver of training worlds, by the contract's Euler steps: behind the expert's words, which a good
+    student would say too, or behind `<bos>` alone."""
 
     def drive(samples: Samples) -> NDArray[np.float32]:
         with torch.no_grad():
@@ -55,20 +56,26 @@ def student(network: ReferenceNetwork) -> Driver:
                 torch.from_numpy(samples.ego_history),
                 torch.from_numpy(samples.instruction),
             )
-            _, cache = network.reason(prefix, torch.full((size, 1), BOS))
+            said = torch.from_numpy(samples.tokens[:, 0])
+            written = torch.cat([torch.full((size, 1), BOS), said], dim=1)
+            _, cache = network.reason(prefix, written)
+            count = torch.from_numpy(samples.token_count[:, 0]) if with_words else torch.ones(size)
             noise = torch.randn(size, HORIZON_STEPS, 2)
-            plan: NDArray[np.float32] = flow(network, cache, noise, FLOW_STEPS).numpy()
+            visible = (
+                torch.arange(prefix.shape[1] + written.shape[1])[None] < (prefix.shape[1] + count)[:, None]
+            )
+            plan: NDArray[np.float32] = flow(network, cache, noise, FLOW_STEPS, visible).numpy()
         return plan * SCALE
 
     return drive
 
 
-def _newest_student(path: Path) -> Driver | None:
+def _newest_student(path: Path, *, with_words: bool) -> Driver | None:
     if not path.exists():
         return None
     network = ReferenceNetwork(Sizes())
     network.load_state_dict(load_weights(path))
-    return student(network)
+    return student(network, with_words=with_words)
 
 
 def main() -> None:
@@ -77,19 +84,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--reasoning", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     folder, parent = arguments.out / SAMPLES, os.getppid()
     chunk = 0
     while os.getppid() == parent:
-        if len(list(folder.glob(f"{arguments.number}-*.safetensors"))) >= _UNREAD_MAX:
+        unread = len(list(folder.glob(f"{arguments.number}-*.safetensors")))
+        if unread >= UNREAD_MAX or (folder / PAUSE).exists():
             time.sleep(_POLL_S)
             continue
         seed = (arguments.seed * 64 + arguments.number) * 10_000 + chunk
         torch.manual_seed(seed)
-        by_student = np.random.default_rng(seed).random() < _STUDENT_SHARE
-        driver = _newest_student(arguments.out / STUDENT) if by_student else None
+        draw = np.random.default_rng(seed).random()
+        speaks = arguments.reasoning and draw < _SPEAKING_SHARE
+        weights = arguments.out / STUDENT
+        driver = _newest_student(weights, with_words=speaks) if draw < _STUDENT_SHARE else None
         samples = collect(seed, WORLDS, SECONDS, driver)
         kind = "student" if driver else "expert"
         write_samples(folder / f"{arguments.number}-{chunk:06d}-{kind}.safetensors", samples)

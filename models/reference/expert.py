@@ -88,7 +88,12 @@ def plan(situation: Situation, road: Road) -> NDArray[np.float32]:
 
 def reasoning(situation: Situation, road: Road) -> tuple[int, ...]:
     """The token ids of one sentence that explains the plan, `<eos>` included. Raises `KeyError` for an unknown word."""
-    return tuple(_TOKEN[word] for word in [*sentence(situation, road).split(), "<eos>"])
+    return tokens_of(sentence(situation, road))
+
+
+def tokens_of(said: str) -> tuple[int, ...]:
+    """The token ids of words, and `<eos>`. Raises `KeyError` for an unknown word."""
+    return tuple(_TOKEN[word] for word in [*said.split(), "<eos>"])
 
 
 def _bend(here: _Here) -> float:

@@ -14,10 +14,12 @@ SCALE = np.array([SCALE_ACCELERATION_MPS2, SCALE_CURVATURE_PER_M], np.float32)
 """One scaled unit of acceleration in m/s², of curvature in 1/m."""
 
 
-def flow(network: ReferenceNetwork, cache: Cache, noise: Tensor, steps: int) -> Tensor:
-    """Euler steps from `noise` (batch, H, 2) to a plan in scaled units."""
+def flow(
+    network: ReferenceNetwork, cache: Cache, noise: Tensor, steps: int, visible: Tensor | None = None
+) -> Tensor:
+    """Euler steps from `noise` (batch, H, 2) to a plan in scaled units; `visible` (batch, positions) of the cache."""
     state = noise
     for step in range(steps):
         time = torch.full((len(noise),), step / steps, device=noise.device)
-        state = state + (network.act(cache, state, time) - state) / (1 - step / steps) / steps
+        state = state + (network.act(cache, state, time, visible) - state) / (1 - step / steps) / steps
     return state

@@ -85,6 +85,15 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor 
     return mixed
 
 
+def _mask(first: int, length: int, sentences: int) -> Tensor:
+    """(P + S, P + S) of what each position attends to: all of the prefix, and what its own sentence said so far."""
+    place = torch.arange(first + sentences * length)
+    sentence, word = (place - first).div(length, rounding_mode="floor"), (place - first) % length
+    said = (sentence[:, None] == sentence[None]) & (word[None] <= word[:, None])
+    spoken = place >= first
+    return ~spoken[None] | (said & spoken[:, None])
+
+
 class Mlp(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """Normalise, widen, narrow; the caller adds the residual."""
 
@@ -167,7 +176,7 @@ class ReferenceNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped her
 
     def see(self, frames: Tensor, ego_history: Tensor, instruction: Tensor) -> Tensor:
         """uint8 or float (batch, N, height, width, 3), (batch, steps, 4), (batch,) → prefix (batch, P, width)."""
-        pixels = frames.float() / 127.5 - 1.0
+        pixels = frames.float() * (1 / 127.5) - 1.0
         seen = [
             camera(pixels[:, index * FRAMES : (index + 1) * FRAMES])
             for index, camera in enumerate(self.cameras)
@@ -176,12 +185,15 @@ class ReferenceNetwork(nn.Module):  # type: ignore[misc]  # torch is untyped her
         ego = self.ego2(functional.relu(self.ego1(history)))
         return torch.cat([*seen, ego[:, None], self.instruction(instruction)[:, None]], dim=1)
 
-    def reason(self, prefix: Tensor, tokens: Tensor) -> tuple[Tensor, Cache]:
-        """(batch, P, width), (batch, S) → logits (batch, S, words) and the cache over all P + S positions."""
-        first, count = prefix.shape[1], tokens.shape[1]
-        x = torch.cat([prefix, self.words(tokens) + self.word_places[first : first + count]], dim=1)
-        place = torch.arange(first + count, device=prefix.device)
-        mask = place[None, :] <= torch.clamp(place, min=first - 1)[:, None]
+    def reason(self, prefix: Tensor, tokens: Tensor, sentences: int = 1) -> tuple[Tensor, Cache]:
+        """(batch, P, width), (batch, S) → logits (batch, S, words) and the cache over all P + S positions.
+
+        The tokens are `sentences` of the same length, end to end, each behind the prefix as if it were alone.
+        """
+        first, length = prefix.shape[1], tokens.shape[1] // sentences
+        places = self.word_places[first : first + length].repeat(sentences, 1)
+        x = torch.cat([prefix, self.words(tokens) + places], dim=1)
+        mask = _mask(first, length, sentences).to(prefix.device)
         keys, values = [], []
         for layer in self.layers:
             x, key, value = layer(x, mask)

@@ -20,6 +20,7 @@ from models.reference.world.vehicle import FRONT_M
 _OLD_SHARE, _ENDLESS_SHARE = 0.25, 0.08
 _HARD_BRAKE_MPS2 = -3.5
 _MOST_RAD = 0.15
+_BEYOND_M = 25.0
 
 
 def training_world(seed: int) -> World:
@@ -64,14 +65,14 @@ def _entered(one: ScenarioClass, seed: int, rng: np.random.Generator) -> Scenari
 
 
 def _ahead_m(one: ScenarioClass, scenario: Scenario, rng: np.random.Generator) -> float:
-    """How far on: often just before what one stops for, else anywhere up to the goal."""
+    """How far on: often just before what one stops for, else anywhere up to the goal, or beyond what leads aside."""
     if scenario.cut_ins or scenario.leads:
         return 0.0
     goal = one.goal_m(scenario)
     stands = scenario.lights or scenario.signs or scenario.cars or scenario.walkers
     if stands and rng.random() < 0.4:
         return goal - FRONT_M - float(rng.uniform(0.5, 12.0))
-    return float(rng.uniform(0, goal))
+    return float(rng.uniform(0, goal + (_BEYOND_M if scenario.blockages or scenario.works else 0.0)))
 
 
 def _hastened(scenario: Scenario, rng: np.random.Generator) -> Scenario:

@@ -20,17 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
+import msgspec
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional
 
-from models.reference.checkpoint import TrainingRecord, code_version, write_checkpoint
-from models.reference.collect import Samples, collect
-from models.reference.collector import SAMPLES, STUDENT, read_samples
-from models.reference.contract import BOS, HORIZON_STEPS
+from models.reference.checkpoint import TrainingRecord, code_version, point_of, write_checkpoint
+from models.reference.collect import collect
+from models.reference.collector import PAUSE, SAMPLES, STUDENT, UNREAD_MAX, read_samples
+from models.reference.contract import BOS
 from models.reference.flow import SCALE, flow
+from models.reference.losses import losses
+from models.reference.memory import Memory, tensors
 from models.reference.network import ReferenceNetwork
 from models.reference.sizes import Sizes
 
@@ -52,10 +54,15 @@ class Schedule:
     capacity: int = 60_000
     collectors: int = 1
     device: str = "cpu"
-    save_every_s: float = 60.0
+    save_every_s: float = 120.0
     rate: float = _PEAK_RATE
     first_samples: int = 3_000
     held_out_worlds: int = 48
+    reuse: float = 3.0
+    """How often a sample is learnt from before another is taken."""
+    takes_turns: bool = False
+    """Whether the collectors wait while the trainer works, and it for them: where there are not cores for all."""
+    reasoning: bool = True
 
 
 @dataclass
@@ -81,88 +88,6 @@ class Run:
         self.begun_s = now_s
 
 
-@dataclass
-class Memory:
-    """The last `capacity` samples as tensors on the device; the oldest are overwritten."""
-
-    capacity: int
-    device: str
-    rows: list[Tensor] = field(default_factory=list)
-    count: int = 0
-    next_row: int = 0
-
-    def add(self, samples: Samples) -> None:
-        """Append, wrapping around."""
-        fresh = tensors(samples, self.device)
-        if not self.rows:
-            self.rows = [
-                torch.zeros(self.capacity, *part.shape[1:], dtype=part.dtype, device=self.device)
-                for part in fresh
-            ]
-        where = (self.next_row + torch.arange(len(samples), device=self.device)) % self.capacity
-        for row, part in zip(self.rows, fresh, strict=True):
-            row[where] = part
-        self.next_row = (self.next_row + len(samples)) % self.capacity
-        self.count = min(self.count + len(samples), self.capacity)
-
-    def batch(self, size: int) -> list[Tensor]:
-        """`size` samples at random."""
-        pick = torch.randint(self.count, (size,), device=self.device)
-        return [row[pick] for row in self.rows]
-
-
-def tensors(samples: Samples, device: str) -> list[Tensor]:
-    """Frames, ego history, instruction, plan in scaled units, tokens, their number, facts."""
-    parts = (
-        samples.frames,
-        samples.ego_history,
-        samples.instruction,
-        samples.plan / SCALE,
-        samples.tokens,
-        samples.token_count,
-        samples.facts,
-    )
-    return [torch.from_numpy(part).to(device) for part in parts]
-
-
-def losses(network: ReferenceNetwork, batch: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses of plan, reasoning and scene facts on one batch.
-
-    The plan's is taken at a random time of the flow; the action expert sees the reasoning up to a random word
-    in a third of the samples, so that a governor may cut it short.
-    """
-    frames, ego, instruction, plan, tokens, count, facts = batch
-    tokens = tokens[:, : int(count.max())]
-    size = len(plan)
-    prefix = network.see(frames, ego, instruction)
-    written = torch.cat([torch.full((size, 1), BOS, device=tokens.device), tokens], dim=1)
-    logits, cache = network.reason(prefix, written)
-    place = torch.arange(tokens.shape[1], device=tokens.device)[None]
-    spoken = place < count[:, None]
-    words = functional.cross_entropy(logits[:, :-1][spoken], tokens[spoken])
-    time = torch.rand(size, device=plan.device)
-    state = torch.lerp(torch.randn_like(plan), plan, time[:, None, None])
-    proposed = network.act(cache, state, time, _visible(prefix.shape[1], written.shape[1], count))
-    scene = functional.smooth_l1_loss(network.facts(prefix), facts, beta=0.1)
-    return _plan_loss(proposed, plan), words, scene
-
-
-def _plan_loss(proposed: Tensor, plan: Tensor) -> Tensor:
-    weight = torch.exp(-torch.arange(HORIZON_STEPS, device=plan.device) / 20.0) + 0.1
-    error = functional.smooth_l1_loss(proposed, plan, beta=0.1, reduction="none")
-    columns = torch.tensor([1.0, 2.0], device=plan.device)
-    return (error * weight[None, :, None] * columns).mean() / weight.mean()
-
-
-def _visible(prefix: int, written: int, count: Tensor) -> Tensor:
-    """(batch, prefix + written): all of the sentence with or without its end, or its first words only."""
-    where = count.device
-    whole = count + torch.randint(0, 2, count.shape, device=where)
-    part = (torch.rand(count.shape, device=where) * (count + 1)).long() + 1
-    seen = torch.where(torch.rand(count.shape, device=where) < 0.35, part, whole)
-    return torch.arange(prefix + written, device=where)[None] < (prefix + seen)[:, None]
-
-
 def _step(run: Run, batch: list[Tensor]) -> None:
     record = run.record
     rate = (
@@ -175,7 +100,7 @@ def _step(run: Run, batch: list[Tensor]) -> None:
     gain = torch.empty(each, device=frames.device).uniform_(0.9, 1.1)
     lit = (frames.amax(dim=(2, 3, 4), keepdim=True) > 0).float()  # a camera that is dark stays dark
     batch[0] = (frames * gain + 4 * torch.randn(each, device=frames.device)) * lit
-    plan, words, scene = losses(run.network, batch)
+    plan, words, scene = losses(run.network, batch, reasoning=run.schedule.reasoning)
     loss = plan + 0.1 * words + 0.5 * scene
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -199,16 +124,17 @@ def _evaluate(run: Run, held_out: list[Tensor]) -> None:
     generator_state = torch.get_rng_state()
     torch.manual_seed(0)
     with torch.no_grad():
-        plan, words, _ = losses(probe, list(held_out))
+        plan, words, _ = losses(probe, list(held_out), reasoning=run.schedule.reasoning)
         prefix = probe.see(*held_out[:3])
         _, cache = probe.reason(prefix, torch.full((len(prefix), 1), BOS, device=prefix.device))
-        proposed = flow(probe, cache, torch.randn_like(held_out[3]), 4)
-        error = (proposed - held_out[3]).abs()[:, :10].mean((0, 1))
+        proposed = flow(probe, cache, torch.randn_like(held_out[3][:, 0]), 4)
+        error = (proposed - held_out[3][:, 0]).abs()[:, :10].mean((0, 1))
     torch.set_rng_state(generator_state)
     run.record.evaluation_plan_loss = float(plan)
     run.record.evaluation_word_loss = float(words)
     run.record.acceleration_error_mps2 = float(error[0]) * float(SCALE[0])
     run.record.curvature_error_per_m = float(error[1]) * float(SCALE[1])
+    run.record.curve.append(point_of(run.record))
 
 
 def _save(run: Run, out: Path) -> None:
@@ -233,7 +159,9 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.rate, weight_decay=0.01, betas=(0.9, 0.98)
     )
-    record = TrainingRecord(seed=seed, code_version=code_version(), machine=_machine(schedule))
+    record = TrainingRecord(
+        seed=seed, reasoning=schedule.reasoning, code_version=code_version(), machine=_machine(schedule)
+    )
     state = out / "resume.safetensors"
     average = {name: value.clone() for name, value in network.state_dict().items()}
     if state.exists():
@@ -247,7 +175,8 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
                 if f"{key}.{name}" in saved
             }
         told = json.loads((out / "training.json").read_text(encoding="utf-8"))
-        record = TrainingRecord(**told | {"parts": told["parts"] + 1, "code_version": code_version()})
+        record = msgspec.convert(told, TrainingRecord)
+        record.parts, record.code_version = record.parts + 1, code_version()
     return Run(network, optimiser, average, record, schedule)
 
 
@@ -273,6 +202,23 @@ class _Collectors:
         if any(process.poll() is not None for process in self.processes):
             raise ChildProcessError("a collector ended by itself; what it said stands above")
 
+    def left(self) -> list[Path]:
+        """The files that nobody read yet."""
+        return sorted(self.folder.glob("*.safetensors"))
+
+    @property
+    def are_done(self) -> bool:
+        """Whether all of them left what they may leave unread."""
+        return len(self.left()) >= UNREAD_MAX * len(self.processes)
+
+    def work(self) -> None:
+        """Let them go on."""
+        (self.folder / PAUSE).unlink(missing_ok=True)
+
+    def pause(self) -> None:
+        """Let them stop after the file in hand."""
+        (self.folder / PAUSE).touch()
+
 
 @contextmanager
 def _collecting(run: Run, out: Path) -> Iterator[_Collectors]:
@@ -282,6 +228,7 @@ def _collecting(run: Run, out: Path) -> Iterator[_Collectors]:
     folder.mkdir()
     seed = run.record.seed * 100 + run.record.parts
     argv = [sys.executable, "-P", "-m", "models.reference.collector", "--out", str(out), "--seed", str(seed)]
+    argv += ["--reasoning" if run.schedule.reasoning else "--no-reasoning"]
     processes = [
         subprocess.Popen([*argv, "--number", str(number)], stdin=subprocess.DEVNULL)
         for number in range(run.schedule.collectors)
@@ -296,14 +243,26 @@ def _collecting(run: Run, out: Path) -> Iterator[_Collectors]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _pick_up(run: Run, memory: Memory, folder: Path) -> None:
-    """Take what the collectors left since."""
-    for path in sorted(folder.glob("*.safetensors")):
+def _pick_up(run: Run, memory: Memory, collectors: _Collectors) -> None:
+    """Take what the collectors left, once what was taken before is used up; where turns are taken, all at once."""
+    if not _is_hungry(run, memory):
+        return
+    if run.schedule.takes_turns:
+        collectors.work()
+        if not collectors.are_done:
+            return
+        collectors.pause()
+    for path in collectors.left():
         samples = read_samples(path)
         path.unlink()
         memory.add(samples)
         run.record.samples += len(samples)
         run.record.student_samples += len(samples) if path.stem.endswith("student") else 0
+
+
+def _is_hungry(run: Run, memory: Memory) -> bool:
+    seen = run.record.steps * run.schedule.batch
+    return memory.count < run.schedule.first_samples or seen >= run.schedule.reuse * run.record.samples
 
 
 def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
@@ -332,11 +291,14 @@ def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
 def _round(run: Run, memory: Memory, collectors: _Collectors) -> None:
     """Take the newest samples, then train for a moment."""
     collectors.check()
-    _pick_up(run, memory, collectors.folder)
+    _pick_up(run, memory, collectors)
     until_s = monotonic() + _PICK_UP_S
-    while memory.count >= run.schedule.first_samples and monotonic() < until_s:
+    waits = memory.count < run.schedule.first_samples or (
+        run.schedule.takes_turns and _is_hungry(run, memory)
+    )
+    while not waits and monotonic() < until_s:
         _step(run, memory.batch(run.schedule.batch))
-    if memory.count < run.schedule.first_samples:
+    if waits:
         sleep(0.1)
     run.tick()
 
@@ -362,12 +324,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1, help="of the trainer, where it has no GPU")
-    parser.add_argument("--collectors", type=int, default=max(1, (os.cpu_count() or 2) - 1))
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="of the trainer, where it has no GPU"
+    )
+    parser.add_argument("--collectors", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--reasoning",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="learn to say why, and to plan from what was said; without: the same network, plans from sight alone",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--rate", type=float, default=_PEAK_RATE)
-    parser.add_argument("--capacity", type=int, default=60_000)
+    parser.add_argument("--capacity", type=int, default=120_000)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     schedule = Schedule(
@@ -377,6 +347,8 @@ def main() -> None:
         arguments.collectors,
         arguments.device,
         rate=arguments.rate,
+        reasoning=arguments.reasoning,
+        takes_turns=arguments.device == "cpu",
     )
     try:
         train(arguments.out, arguments.seed, schedule)

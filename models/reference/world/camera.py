@@ -20,7 +20,11 @@ Pixels = NDArray[np.float32]
 MOUNT_X_M = 1.7
 MOUNT_HEIGHT_M = 1.4
 _BEHIND_M, _AHEAD_M, _SPACING_M = 4.5, 97.0, 1.5
-_NEAREST_M = 0.8
+_NEAREST_M = 0.3
+_EDGES = np.array(
+    [(0, 1), (2, 3), (0, 2), (1, 3), (4, 5), (6, 7), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7)]
+)
+"""Pairs of a box's corners that an edge joins."""
 _FARTHEST_M = 110.0
 _GRASS: Colour = (88.0, 112.0, 62.0)
 _ASPHALT: Colour = (78.0, 78.0, 84.0)
@@ -304,13 +308,15 @@ def _turned(corners: NDArray[np.float64], yaw_rad: float) -> NDArray[np.float64]
 
 def _paint_box(image: Pixels, camera: Camera, box: Box, corners: NDArray[np.float64]) -> None:
     depth = corners[:, 0]
-    if depth.min() < _NEAREST_M or depth.min() > _FARTHEST_M:
+    if depth.max() < _NEAREST_M or depth.min() > _FARTHEST_M:
         return
-    u = camera.width_px / 2 - corners[:, 1] / depth * camera.focal_px
-    v = camera.height_px / 2 - corners[:, 2] / depth * camera.focal_px
     if box.length_m > 1.0:
+        u, v = _pixels(camera, corners if depth.min() >= _NEAREST_M else _before_the_eye(corners))
         _fill(image, (u.min(), u.max(), v.min(), v.max()), _darker(box.colour))
-    left, right, top, bottom = u[:4].min(), u[:4].max(), v[:4].min(), v[:4].max()
+    if depth[:4].min() < _NEAREST_M:
+        return
+    u, v = _pixels(camera, corners[:4])
+    left, right, top, bottom = u.min(), u.max(), v.min(), v.max()
     _fill(image, (left, right, top, bottom), box.colour)
     if box.tail_lights:
         width, tall = (right - left) / 4, (bottom - top) / 5
@@ -318,6 +324,22 @@ def _paint_box(image: Pixels, camera: Camera, box: Box, corners: NDArray[np.floa
         _fill(image, (left, left + width, high, high + tall), _TAIL)
         _fill(image, (right - width, right, high, high + tall), _TAIL)
         _fill(image, (left, right, bottom - tall, bottom), _DARK)
+
+
+def _pixels(camera: Camera, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Column and row (n,) of points (n, 3): forward, left, up."""
+    scale = camera.focal_px / points[:, 0]
+    return camera.width_px / 2 - points[:, 1] * scale, camera.height_px / 2 - points[:, 2] * scale
+
+
+def _before_the_eye(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The corners in front of the eye, and where the edges to the others leave its view, so that what stands
+    alongside stays in sight."""
+    start, end = corners[_EDGES[:, 0]], corners[_EDGES[:, 1]]
+    crosses = (start[:, 0] < _NEAREST_M) != (end[:, 0] < _NEAREST_M)
+    start, end = start[crosses], end[crosses]
+    part = (_NEAREST_M - start[:, :1]) / (end[:, :1] - start[:, :1])
+    return np.concatenate([corners[corners[:, 0] >= _NEAREST_M], start + part * (end - start)])
 
 
 def _darker(colour: Colour) -> Colour:

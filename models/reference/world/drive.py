@@ -33,6 +33,7 @@ from models.reference.world.vehicle import FRONT_M, LENGTH_M, REAR_OVERHANG_M, W
 
 _PASSING_MPS, _WORKS_MPS = 5.0, 7.0
 _PASSING_RAMP_M, _PASSING_ROOM_M = 24.0, 0.6
+_PASSED_ROOM_M = REAR_OVERHANG_M + 1.0
 _JUNCTION_BEFORE_M = 3.0
 
 
@@ -155,7 +156,9 @@ class World:
             officer.spec.stop_s_m - front if officer else math.inf,
             walker.gesture if walker else None,
             walker.spec.s_m - front if walker else math.inf,
-            tuple(s for s in self._shifts if s.begins_s_m < front + SIGHT_M and self._s_m < s.ends_s_m),
+            tuple(
+                s for s in self._shifts if s.begins_s_m < front + SIGHT_M and self._s_m < _concerns_until(s)
+            ),
             self._blind(),
             self._scenario.instruction,
         )
@@ -218,6 +221,11 @@ class World:
             self._laps_filled += 1
 
 
+def _concerns_until(shift: Shift) -> float:
+    """A line on the road leads back too; a vehicle is forgotten once the rear axle is past it and out of sight."""
+    return shift.end_s_m - _PASSED_ROOM_M if shift.may_stay else shift.ends_s_m
+
+
 def _ahead(gap_m: float) -> bool:
     return 0.0 <= gap_m < SIGHT_M
 
@@ -250,7 +258,7 @@ def _around(blockage: Blockage) -> Shift:
     d_m = blockage.d_m + blockage.width_m / 2 + WIDTH_M / 2 + _PASSING_ROOM_M
     start, end = (
         blockage.rear_s_m - FRONT_M - 1.0,
-        blockage.rear_s_m + blockage.length_m + REAR_OVERHANG_M + 1.0,
+        blockage.rear_s_m + blockage.length_m + _PASSED_ROOM_M,
     )
     return Shift(start, end, max(d_m, 0.0), _PASSING_RAMP_M, _PASSING_MPS, may_stay=True)
 
