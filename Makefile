@@ -46,9 +46,9 @@ bench: $(VENV)/.dev ## List the benches; run one with python -m bench NAME --jso
 	$(BIN)/python -m bench
 
 # PyTorch is an extra and no part of the locks: which build fits depends on the machine's GPU.
-train-reference: $(VENV)/.dev ## Train the reference policy from nothing (MINUTES=90, OUT=training; goes on where it was stopped)
+train-reference: $(VENV)/.dev ## Train the reference policy from nothing (MINUTES=80, OUT=training; goes on where it was stopped)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet 'torch>=2.9'
-	$(BIN)/python -P -m models.reference.train --out $(or $(OUT),training) --minutes $(or $(MINUTES),90)
+	$(BIN)/python -P -m models.reference.train --out $(or $(OUT),training) --minutes $(or $(MINUTES),80)
 
 format: $(VENV)/.dev ## Format the sources
 	$(BIN)/ruff format $(SOURCES)

@@ -21,7 +21,15 @@ from models.reference.sizes import Sizes
 
 ARCHITECTURE = "roskva-reference"
 Weights = dict[str, NDArray[np.float32]]
-_READERS = ("export.py", "graph.py", "export_tflite.py", "tflite_graph.py", "evaluate.py")
+_READERS = (
+    "export.py",
+    "graph.py",
+    "export_tflite.py",
+    "tflite_graph.py",
+    "evaluate.py",
+    "faithful.py",
+    "displacement.py",
+)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

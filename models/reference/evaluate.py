@@ -29,7 +29,7 @@ from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
 from models.reference.world.referee import Fault
 from models.runtime.onnx import OnnxPolicy
-from models.runtime.policy import Decision, Knobs, Policy
+from models.runtime.policy import Decision, Knobs, Observation, Policy
 from models.runtime.signature import GraphRole
 
 EVALUATION_SEED = 9_000_000
@@ -71,15 +71,15 @@ def cameras_of(contract: PolicyContract) -> tuple[Camera, ...]:
 
 
 Result = tuple[int, bool, Journey]
-Watch = Callable[[World, Decision], None]
+Watch = Callable[[World, Observation, Decision], None]
 
 
 def drive(
-    world: World, policy: Policy, seconds: float, pace: Pace, watch: Watch = lambda _, __: None
+    world: World, policy: Policy, seconds: float, pace: Pace, watch: Watch = lambda *_: None
 ) -> Journey:
     """Let `policy` drive `world` for `seconds`; a drive ends early at the referee's first complaint.
 
-    `watch` is told each decision, in the world that it was made in.
+    `watch` is told each decision, in the world that it was made in, and on what.
     """
     driver = _Driver(policy, pace, watch)
     worst, stood = 0.0, False
@@ -133,16 +133,17 @@ class _Driver:
 
     def _decided(self, tick: int, world: World) -> Decision:
         told = self._contract.instructions.index(world.instruction)
-        decision = self._policy.decide(self._history.observation(tick, told), self._knobs, seed=tick)
+        observation = self._history.observation(tick, told)
+        decision = self._policy.decide(observation, self._knobs, seed=tick)
         latency = decision.latency
         self.decision_ms.append((latency.visual_ns + latency.reason_ns + latency.action_ns) / 1e6)
         self.words.append(len(decision.tokens))
-        self._watch(world, decision)
+        self._watch(world, observation, decision)
         return decision
 
 
 def evaluate(
-    policy: Policy, one: ScenarioClass, seeds: range, pace: Pace, watch: Watch = lambda _, __: None
+    policy: Policy, one: ScenarioClass, seeds: range, pace: Pace, watch: Watch = lambda *_: None
 ) -> list[Result]:
     """Drive one class at every seed: (seed, passed, journey)."""
     results = []

@@ -5,6 +5,7 @@ Must not know: runtimes, files, who asks, whether the plan is any good (the gate
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -44,7 +45,7 @@ class Graphs(Protocol[Cache]):
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[Cache]):
-    """A release's graphs and the contract that they fit.
+    """A release's graphs and the contract that they fit: a `Policy`, whatever runtime opened them.
 
     Raises `ContractMismatchError` for a contract that asks for another sampling than is done here.
     """
@@ -62,11 +63,36 @@ class Decider(Generic[Cache]):
         Raises:
             PolicyFailedError: the runtime failed, or a graph's output has not the contract's shape.
         """
+        return self._decided(
+            observation, knobs, seed, lambda prefix: self._reason(prefix, knobs.max_reasoning_tokens)
+        )
+
+    def imagine(self, observation: Observation, said: tuple[int, ...], knobs: Knobs, seed: int) -> Decision:
+        """What it would do on `observation` had it said `said`, ids without bos; what stands behind eos is not heard.
+
+        Raises:
+            PolicyFailedError: as `decide`.
+            ValueError: more tokens than the contract has, or one that isn't in its vocabulary.
+        """
+        spec = self.contract.reasoning
+        if len(said) > spec.max_tokens or not all(0 <= token < len(spec.vocabulary) for token in said):
+            raise ValueError(
+                f"{said}: the contract has {spec.max_tokens} tokens of {len(spec.vocabulary)} words"
+            )
+        return self._decided(observation, knobs, seed, lambda prefix: self._recite(prefix, said))
+
+    def _decided(
+        self,
+        observation: Observation,
+        knobs: Knobs,
+        seed: int,
+        reason: Callable[[Floats], tuple[tuple[int, ...], Cache]],
+    ) -> Decision:
         flow_steps = max(1, min(knobs.flow_steps, self.contract.flow_steps))
         start_ns = time.perf_counter_ns()
         prefix = self._see(observation)
         seen_ns = time.perf_counter_ns()
-        tokens, cache = self._reason(prefix, knobs.max_reasoning_tokens)
+        tokens, cache = reason(prefix)
         reasoned_ns = time.perf_counter_ns()
         plan = self._act(cache, flow_steps, seed)
         acted_ns = time.perf_counter_ns()
@@ -97,6 +123,15 @@ class Decider(Generic[Cache]):
                 break
             logits, cache = self.graphs.extend(tokens[-1], cache)
         return tuple(tokens), cache
+
+    def _recite(self, prefix: Floats, said: tuple[int, ...]) -> tuple[tuple[int, ...], Cache]:
+        """The cache that holds the prefix, bos and every given token up to eos."""
+        spec = self.contract.reasoning
+        heard = said[: said.index(spec.eos)] if spec.eos in said else said
+        _, cache = self.graphs.begin(prefix, spec.bos)
+        for token in heard:
+            _, cache = self.graphs.extend(token, cache)
+        return said, cache
 
     def _likeliest(self, logits: Floats) -> int:
         if logits.shape != (len(self.contract.reasoning.vocabulary),):

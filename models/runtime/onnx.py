@@ -21,7 +21,6 @@ from models.release.content import ReleaseContent
 from models.runtime.decide import Decider, Floats
 from models.runtime.inspect import ModelReport, inspect
 from models.runtime.lowering import lower
-from models.runtime.policy import Decision, Knobs, Observation
 from models.runtime.signature import GraphRole
 
 _Feed = Mapping[str, NDArray[np.generic]]
@@ -30,47 +29,6 @@ _OUTPUTS = {
     GraphRole.REASON: ["logits", "key", "value"],
     GraphRole.ACTION: ["velocity"],
 }
-
-
-class OnnxPolicy:
-    """A release, loaded into ONNX Runtime on the processor."""
-
-    def __init__(
-        self,
-        release_digest: Digest,
-        contract: PolicyContract,
-        graphs: Mapping[GraphRole, bytes],
-        threads: int,
-    ) -> None:
-        """Inspect and open `graphs`. Raises `ModelNotAllowedError`."""
-        reports = {role: inspect(graphs[role], role, contract) for role in GraphRole}
-        _check_cut(reports)
-        sessions = {role: _opened(lower(graphs[role]), role, threads) for role in GraphRole}
-        self._decider = Decider(release_digest, contract, _Graphs(sessions, reports[GraphRole.REASON]))
-
-    @classmethod
-    def load(cls, release: ReleaseContent, threads: int) -> "OnnxPolicy":
-        """Load a verified release to run on `threads` threads. Raises `ModelNotAllowedError`."""
-        graphs = {role: release.read(role) for role in GraphRole}
-        return cls(release.digest, release.manifest.contract, graphs, threads)
-
-    @property
-    def release_digest(self) -> Digest:
-        """Identity of the release that this policy was loaded from."""
-        return self._decider.release_digest
-
-    @property
-    def contract(self) -> PolicyContract:
-        """What it consumes and produces."""
-        return self._decider.contract
-
-    def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
-        """Decide on `observation`; knobs above the contract's numbers count as those.
-
-        Raises:
-            PolicyFailedError: the runtime failed, or a graph's output has not the contract's shape.
-        """
-        return self._decider.decide(observation, knobs, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +77,29 @@ class _Graphs:
         except Exception as error:  # the runtime's errors have no root of their own
             raise PolicyFailedError(f"{role} graph: {str(error)[:300]}") from error
         return outputs
+
+
+class OnnxPolicy(Decider[_Cache]):
+    """A release, loaded into ONNX Runtime on the processor."""
+
+    def __init__(
+        self,
+        release_digest: Digest,
+        contract: PolicyContract,
+        graphs: Mapping[GraphRole, bytes],
+        threads: int,
+    ) -> None:
+        """Inspect and open `graphs`. Raises `ModelNotAllowedError`."""
+        reports = {role: inspect(graphs[role], role, contract) for role in GraphRole}
+        _check_cut(reports)
+        sessions = {role: _opened(lower(graphs[role]), role, threads) for role in GraphRole}
+        super().__init__(release_digest, contract, _Graphs(sessions, reports[GraphRole.REASON]))
+
+    @classmethod
+    def load(cls, release: ReleaseContent, threads: int) -> "OnnxPolicy":
+        """Load a verified release to run on `threads` threads. Raises `ModelNotAllowedError`."""
+        graphs = {role: release.read(role) for role in GraphRole}
+        return cls(release.digest, release.manifest.contract, graphs, threads)
 
 
 def _check_cut(reports: Mapping[GraphRole, ModelReport]) -> None:

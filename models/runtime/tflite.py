@@ -22,7 +22,6 @@ from models.release.content import ReleaseContent
 from models.runtime import tflite_schema as tfl
 from models.runtime.decide import Decider, Floats
 from models.runtime.inspect_tflite import check_cut, inspect_tflite
-from models.runtime.policy import Decision, Knobs, Observation
 from models.runtime.signature import GraphRole
 
 INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -30,71 +29,6 @@ INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _NUMPY_1_ONLY = "tflite_runtime.interpreter"
 _HIDDEN = np.float32(-1e9)
 _Feed = Mapping[str, NDArray[np.generic]]
-
-
-class TflitePolicy:
-    """A release, loaded into TFLite on the processor."""
-
-    def __init__(
-        self,
-        release_digest: Digest,
-        contract: PolicyContract,
-        graphs: Mapping[GraphRole, bytes],
-        threads: int,
-    ) -> None:
-        """Inspect and open `graphs`. Raises `ModelNotAllowedError`, or `ConfigurationError` without an interpreter."""
-        reports = [inspect_tflite(graphs[role], role, contract) for role in GraphRole]
-        sizes = check_cut(reports, contract)
-        made = interpreter_class()
-        opened = {
-            subgraph.name: _Opened(made, report.model, subgraph, threads)
-            for report in reports
-            for subgraph in report.model.subgraphs
-        }
-        self._decider = Decider(release_digest, contract, _Graphs(opened, sizes))
-
-    @classmethod
-    def load(cls, release: ReleaseContent, threads: int) -> "TflitePolicy":
-        """Load a verified release to run on `threads` threads. Raises as the constructor does."""
-        graphs = {role: release.read(role) for role in GraphRole}
-        return cls(release.digest, release.manifest.contract, graphs, threads)
-
-    @property
-    def release_digest(self) -> Digest:
-        """Identity of the release that this policy was loaded from."""
-        return self._decider.release_digest
-
-    @property
-    def contract(self) -> PolicyContract:
-        """What it consumes and produces."""
-        return self._decider.contract
-
-    def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
-        """Decide on `observation`; knobs above the contract's numbers count as those.
-
-        Raises:
-            PolicyFailedError: the interpreter failed, or the observation has not the contract's shape.
-        """
-        return self._decider.decide(observation, knobs, seed)
-
-
-def interpreter_class(modules: Sequence[str] = INTERPRETERS, numpy_version: str = np.__version__) -> Any:
-    """`Interpreter` of the first of `modules` that is installed and works beside NumPy `numpy_version`.
-
-    Raises:
-        ConfigurationError: there is none; the message says what to install.
-    """
-    for module in modules:
-        if module == _NUMPY_1_ONLY and not numpy_version.startswith("1."):
-            continue  # it imports, and then fails on every model
-        try:
-            return importlib.import_module(module).Interpreter
-        except ImportError:
-            continue
-    raise ConfigurationError(
-        f"no TFLite interpreter works here (NumPy {numpy_version}): install ai-edge-litert, "
-        "or Roskva with the extra 'tflite'"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +121,50 @@ class _Opened:
             self._interpreter.set_tensor(index, feed[name])
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+class TflitePolicy(Decider[_Cache]):
+    """A release, loaded into TFLite on the processor."""
+
+    def __init__(
+        self,
+        release_digest: Digest,
+        contract: PolicyContract,
+        graphs: Mapping[GraphRole, bytes],
+        threads: int,
+    ) -> None:
+        """Inspect and open `graphs`. Raises `ModelNotAllowedError`, or `ConfigurationError` without an interpreter."""
+        reports = [inspect_tflite(graphs[role], role, contract) for role in GraphRole]
+        sizes = check_cut(reports, contract)
+        made = interpreter_class()
+        opened = {
+            subgraph.name: _Opened(made, report.model, subgraph, threads)
+            for report in reports
+            for subgraph in report.model.subgraphs
+        }
+        super().__init__(release_digest, contract, _Graphs(opened, sizes))
+
+    @classmethod
+    def load(cls, release: ReleaseContent, threads: int) -> "TflitePolicy":
+        """Load a verified release to run on `threads` threads. Raises as the constructor does."""
+        graphs = {role: release.read(role) for role in GraphRole}
+        return cls(release.digest, release.manifest.contract, graphs, threads)
+
+
+def interpreter_class(modules: Sequence[str] = INTERPRETERS, numpy_version: str = np.__version__) -> Any:
+    """`Interpreter` of the first of `modules` that is installed and works beside NumPy `numpy_version`.
+
+    Raises:
+        ConfigurationError: there is none; the message says what to install.
+    """
+    for module in modules:
+        if module == _NUMPY_1_ONLY and not numpy_version.startswith("1."):
+            continue  # it imports, and then fails on every model
+        try:
+            return importlib.import_module(module).Interpreter
+        except ImportError:
+            continue
+    raise ConfigurationError(
+        f"no TFLite interpreter works here (NumPy {numpy_version}): install ai-edge-litert, "
+        "or Roskva with the extra 'tflite'"
+    )
