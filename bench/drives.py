@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.variants import variant
+from bench.variants import Variant, variant
 from models.digest import digest_of
 from models.errors import ConfigurationError
 from models.reference import expert
@@ -70,8 +70,7 @@ def driven(checkpoint: Path, name: str, scenario_class: str, seeds: int) -> Driv
     except ConfigurationError as error:
         return Drives(digest, name, seeds, skipped=str(error))
     one = next(one for one in CLASSES if one.name == scenario_class)
-    talks = isinstance(made.policy, Decider) and made.knobs.max_reasoning_tokens > 0
-    watch = _Watch(Interrogation(made.policy, made.knobs) if talks else None)
+    watch = _Watch(_asked(made))
     chosen = range(EVALUATION_SEED, EVALUATION_SEED + seeds)
     results = evaluate(made.policy, one, chosen, Pace(knobs=made.knobs), watch)
     journeys = [journey for _, _, journey in results]
@@ -86,6 +85,13 @@ def driven(checkpoint: Path, name: str, scenario_class: str, seeds: int) -> Driv
         displacement_m=tuple(round(metres, 4) for metres in watch.metres),
         answers=watch.asked.answers if watch.asked else None,
     )
+
+
+def _asked(made: Variant) -> Interrogation | None:
+    """Nothing to ask of a policy that says nothing."""
+    if isinstance(made.policy, Decider) and made.knobs.max_reasoning_tokens > 0:
+        return Interrogation(made.policy, made.knobs)
+    return None
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -33,6 +33,7 @@ from bench.variants import CHECKPOINT, VARIANTS
 from models.digest import digest_of
 from models.errors import PolicyFailedError, UsageError
 from models.reference.world.classes import CLASSES, ScenarioClass
+from models.threads import single_threaded
 
 Figures = dict[str, object]
 
@@ -124,9 +125,7 @@ def _driven(folder: Path, checkpoint: Path, name: str, one: ScenarioClass, seeds
         str(seeds),
         str(path),
     ]
-    alone = os.environ | {
-        "OPENBLAS_NUM_THREADS": "1"
-    }  # drawing is small products: spread, they stand in each other's way
+    alone = single_threaded(os.environ)
     if subprocess.run(command, stdin=subprocess.DEVNULL, env=alone, check=False).returncode != 0:
         raise PolicyFailedError(
             f"the drives of {name} in {one.name} ended early; what they said stands above"

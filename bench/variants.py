@@ -79,7 +79,7 @@ def _mute(checkpoint: Path) -> Variant:
 def _sight(_: Path) -> Variant:
     if not WITHOUT_REASONING.exists():
         raise ConfigurationError(
-            f"no checkpoint in {WITHOUT_REASONING}: make train-reference REASONING=no OUT={WITHOUT_REASONING}"
+            f"no checkpoint in {WITHOUT_REASONING}: make train-reference REASONING=no, and put it there"
         )
     policy = policy_of_checkpoint(WITHOUT_REASONING)
     return Variant(policy, (WITHOUT_REASONING / "model.safetensors").stat().st_size, _MUTE)

@@ -24,6 +24,7 @@ from agent.control.seat import Child, Release
 from agent.control.supervisor import CYCLE_NS, LiveSource, Spawner, Supervisor
 from models.digest import digest_from_text
 from models.errors import NotNowError
+from models.threads import single_threaded
 
 _LOG = logging.getLogger("roskva.control")
 _STOP_S = 1.5
@@ -53,7 +54,11 @@ class PythonSpawner:
     def _spawn(self, program: tuple[str, ...], words: tuple[str, ...]) -> Child:
         common = ("--root", str(self.root), "--parent", str(os.getpid()))
         try:
-            return subprocess.Popen([self.interpreter, *program, *common, *words], stdin=subprocess.DEVNULL)
+            return subprocess.Popen(
+                [self.interpreter, *program, *common, *words],
+                stdin=subprocess.DEVNULL,
+                env=single_threaded(os.environ),
+            )
         except OSError as error:
             _LOG.error("%s cannot be started: %s", program[-1], error)
             return Stillborn()

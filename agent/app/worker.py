@@ -7,6 +7,7 @@ The supervisor in `agent.app.control` starts it for one release and takes it alo
 import argparse
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from agent.control.realtime import die_with
 from agent.control.worker import LoadedPolicy, PolicyLoader, Surroundings, serve
 from models.digest import Digest, digest_from_text
 from models.errors import MetadataError, disk_error
+from models.release.content import ReleaseContent
 from models.release.names import check_name
+from models.runtime.load import load_policy
+from models.runtime.policy import Policy
 
 _NICER = 5
 TRUST_POLICY = "trust/builders.json"
@@ -29,23 +33,29 @@ _MAX_POLICY_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class VerifiedLoader:
-    """Loads the release in `slot`, and only if it is `digest` and all of it holds."""
+    """Loads the release in `slot`, and only if it is `digest` and all of it holds.
+
+    `open_release` opens what was verified, on `threads` threads.
+    """
 
     slot: Path
     digest: Digest
     trust_policy: Path
     threads: int
+    open_release: Callable[[ReleaseContent, int], Policy] = load_policy
 
     def load(self) -> LoadedPolicy:
-        """Raises the refusal of the first step that fails: trust policy, verify, inspect, golden outputs; or `DiskError`."""
+        """Raises the refusal of the first step that fails: trust policy, verify, inspect, golden outputs; or `DiskError`.
+
+        A runtime that isn't installed here is such a refusal too: of this release, on this device.
+        """
         from models.release import golden
         from models.release.verify import verify
-        from models.runtime.onnx import OnnxPolicy
         from models.trust.policy import policy_from_bytes
 
         policy_bytes = _read_bounded(self.trust_policy)
         with verify(self.slot, self.digest, policy_from_bytes(policy_bytes)) as release:
-            policy = OnnxPolicy.load(release, self.threads)
+            policy = self.open_release(release, self.threads)
             golden.check(policy, release)
             manifest = release.manifest
         return LoadedPolicy(policy, manifest.version, manifest.precision, manifest.limits)

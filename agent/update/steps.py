@@ -33,6 +33,7 @@ from models.digest import Digest
 from models.errors import DigestMismatchError, DiskError, NoSpaceError, NotNowError, RoskvaError
 from models.release.manifest import MANIFEST_NAME, ReleaseManifest, manifest_from_bytes
 from models.release.verify import verify
+from models.runtime.load import check_runtime
 from models.trust.admit import DeviceIdentity, TrustAnchors, admit
 
 _LOOK_S = 0.1
@@ -59,7 +60,8 @@ class UpdateWorld:
     """What the steps work with.
 
     `disk` is the state directory and `state` its path; `run` is where boards are; `plant` says what is driven, or
-    raises `BoardError` while nobody does.
+    raises `BoardError` while nobody does. `can_run` raises `RuntimeMissingError` where no runtime is installed for a
+    precision.
     """
 
     disk: Disk
@@ -73,6 +75,7 @@ class UpdateWorld:
     settings: UpdateSection
     plant: Callable[[], PlantSpec]
     stopping: threading.Event
+    can_run: Callable[[str], None] = check_runtime
 
 
 class Steps:
@@ -128,6 +131,7 @@ class Steps:
         if admitted.digest in pointer.quarantined:
             raise QuarantinedError(f"release {admitted.manifest.version} failed on this device before")
         check_drivable(admitted.manifest.contract, world.plant())
+        world.can_run(admitted.manifest.precision)
         return On.ADMITTED
 
     def _fetch(self, job: Job) -> On:

@@ -19,8 +19,8 @@ from fleet.cli.inputs import read_input
 from models.digest import short
 from models.errors import ConfigurationError
 from models.lineage.chain import MAX_CHAIN_BYTES
-from models.quantise.apply import Precision
 from models.release.manifest import MAX_MANIFEST_BYTES, ReleaseLimits
+from models.release.precision import ReleasePrecision
 from models.trust.keyset import KeyDirectory
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def build(
     counter: Annotated[int, typer.Option(min=1, help="Grows with every release; a device never goes back.")],
     keys: Annotated[Path, typer.Option(help="The key set, as `roskva keys init` made it.")],
     out: Annotated[Path, typer.Option(help="The folder to write; it must not exist.")],
-    precision: Annotated[Precision, typer.Option(help="How the weights are stored.")] = Precision.NVFP4,
+    precision: Annotated[
+        ReleasePrecision, typer.Option(help="How the weights are stored; tflite-int8 in TFLite graphs.")
+    ] = ReleasePrecision.NVFP4,
     hardware: Annotated[
         list[str] | None, typer.Option(help="Hardware class, once for each; thor-t5000 if none is named.")
     ] = None,

@@ -3,6 +3,7 @@
 Owns: starting, watching and stopping, also where a signal ends the demo. Must not know: what the processes are for.
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import NoReturn, Self
 
 from models.errors import NotNowError, RoskvaError
+from models.threads import single_threaded
 
 STOP_S = 8.0
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -63,7 +65,12 @@ class Processes:
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                env=single_threaded(os.environ),
             )
         self._children[name] = Child(name, process, log)
         return self._children[name]

@@ -1,4 +1,4 @@
-"""The reference checkpoint's folder: `model.safetensors`, `config.json`, `training.json`, `README.md`.
+"""The reference checkpoint's folder: `model.safetensors`, `config.json`, `training.json`, `README.md`, `learning.svg`.
 
 Owns: writing and reading it, NumPy only.
 Must not know: PyTorch, ONNX.
@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from models.contract import PolicyContract, UnicycleActions
 from models.errors import ContractMismatchError
 from models.reference.contract import reference_contract
+from models.reference.curves import Curve, svg_from_curves
 from models.reference.sizes import Sizes
 
 ARCHITECTURE = "roskva-reference"
@@ -29,6 +30,7 @@ _READERS = (
     "evaluate.py",
     "faithful.py",
     "displacement.py",
+    "curves.py",
 )
 
 
@@ -81,14 +83,16 @@ def point_of(record: TrainingRecord) -> CurvePoint:
 
 
 def write_checkpoint(folder: Path, weights: Weights, sizes: Sizes, record: TrainingRecord) -> None:
-    """Write all four files into `folder`, each by rename."""
+    """Write all five files into `folder`, each by rename."""
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "model.safetensors.part", metadata={"format": "np"})
     config = Config(ARCHITECTURE, reference_contract(), sizes)
     _write(folder / "config.json.part", msgspec.json.format(msgspec.json.encode(config), indent=2))
     _write(folder / "training.json.part", msgspec.json.format(msgspec.json.encode(asdict(record)), indent=2))
     parameters = sum(value.size for value in weights.values())
     _write(folder / "README.md.part", _card(record, parameters).encode())
-    for name in ("model.safetensors", "config.json", "training.json", "README.md"):
+    _write(folder / "learning.svg.part", _picture(record).encode())
+    for name in ("model.safetensors", "config.json", "training.json", "README.md", "learning.svg"):
         (folder / f"{name}.part").replace(folder / name)
 
 
@@ -120,8 +124,27 @@ def code_version() -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+_REASONED = """**Its words matter**: each sight was learnt with two sentences, the expert's and one with another decision, and with the
+plan that follows from each. How often its plans do what it decided, and follow a decision that is forced on it, is what
+`python -m bench reference` prints."""
+_UNREASONED = "**Without reasoning**: it was taught no words, and plans from sight alone: a baseline."
+
+
 def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content + (b"" if content.endswith(b"\n") else b"\n"))
+
+
+def _picture(record: TrainingRecord) -> str:
+    lines = {
+        "training: plan": "training_loss",
+        "evaluation: plan": "evaluation_plan_loss",
+        "evaluation: words": "evaluation_word_loss",
+    }
+    curves = [
+        Curve(name, [(point.wall_seconds / 60, float(getattr(point, column))) for point in record.curve])
+        for name, column in lines.items()
+    ]
+    return svg_from_curves("Losses of the reference policy", curves)
 
 
 def _card(record: TrainingRecord, parameters: int) -> str:
@@ -147,6 +170,7 @@ trainer, so that two runs are alike in figures, not in bits. No outside data.
 {record.acceleration_error_mps2:.3f} m/s², curvature {record.curvature_error_per_m:.5f} 1/m.
 Closed-loop figures: `evaluation.json`, where present; `python -m models.reference.evaluate` makes it.
 
-**Weak points**: what one must stop for stands on straights only; others' speed is not judged; words follow templates,
-and that they were said doesn't prove that they caused the plan.
+{_REASONED if record.reasoning else _UNREASONED}
+
+**Weak points**: what one must stop for stands on straights only; others' speed is not judged; words follow templates.
 """

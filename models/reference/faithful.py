@@ -8,7 +8,7 @@ would itself hardly tell apart here aren't held against it, and not forced.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -19,12 +19,24 @@ from models.reference import expert, manoeuvre
 from models.reference.displacement import displacement_m
 from models.reference.sentence import sentence
 from models.reference.world.drive import Situation, World
-from models.runtime.decide import Decider
 from models.runtime.policy import Decision, Knobs, Observation
 
 APART_M = 1.0
 """Plans nearer to each other than this are taken to be the same manoeuvre."""
 Plan = NDArray[np.float32]
+
+
+class Questioned(Protocol):
+    """A policy that can be asked what it would do had it said something else (`models.runtime.decide`)."""
+
+    @property
+    def contract(self) -> PolicyContract:
+        """What it consumes and produces."""
+        ...
+
+    def imagine(self, observation: Observation, said: tuple[int, ...], knobs: Knobs, seed: int) -> Decision:
+        """What it would do on `observation` had it said `said`."""
+        ...
 
 
 class Answers(msgspec.Struct):
@@ -43,7 +55,7 @@ class Answers(msgspec.Struct):
 class Interrogation:
     """Asks `policy` what it decided and does, and what it would do had it decided otherwise."""
 
-    def __init__(self, policy: Decider[Any], knobs: Knobs) -> None:
+    def __init__(self, policy: Questioned, knobs: Knobs) -> None:
         self._policy, self._knobs = policy, knobs
         self.answers = Answers()
 

@@ -1,5 +1,7 @@
 """Train the reference policy: `python -m models.reference.train --out DIR --minutes N --seed S`.
 
+What it leaves: `DIR/checkpoint`, and in `DIR/state` what it goes on from.
+
 Owns: the loop, its schedule by wall time, its resumable state, and what it writes.
 Must not know: how samples are made (`collect`, in processes of their own), or how the result is exported.
 
@@ -11,12 +13,9 @@ import argparse
 import json
 import math
 import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -28,7 +27,8 @@ from torch import Tensor
 
 from models.reference.checkpoint import TrainingRecord, code_version, point_of, write_checkpoint
 from models.reference.collect import collect
-from models.reference.collector import PAUSE, SAMPLES, STUDENT, UNREAD_MAX, read_samples
+from models.reference.collecting import Collectors, collecting
+from models.reference.collector import STUDENT, read_samples
 from models.reference.contract import BOS
 from models.reference.flow import SCALE, flow
 from models.reference.losses import losses
@@ -36,6 +36,7 @@ from models.reference.memory import Memory, tensors
 from models.reference.network import ReferenceNetwork
 from models.reference.sizes import Sizes
 
+CHECKPOINT, STATE = "checkpoint", "state"
 EVALUATION_SEED = 7_000_000
 _PEAK_RATE = 1.5e-3
 _WARM_UP_STEPS = 150
@@ -43,8 +44,6 @@ _STUDENT_FROM = 0.12
 _STUDENT_EVERY_S = 30.0
 _EMA = 0.998
 _PICK_UP_S = 2.0
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
-"""Measured on two cores: two collectors whose small products are each spread over both make 44 samples/s, else 156."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Schedule:
 
     minutes: float
     batch: int = 96
-    capacity: int = 60_000
+    capacity: int = 120_000
     collectors: int = 1
     device: str = "cpu"
     save_every_s: float = 120.0
@@ -65,6 +64,10 @@ class Schedule:
     takes_turns: bool = False
     """Whether the collectors wait while the trainer works, and it for them: where there are not cores for all."""
     reasoning: bool = True
+
+
+_ON_CPU = Schedule(0.0, takes_turns=True)
+_ON_GPU = Schedule(0.0, batch=512, capacity=300_000, rate=2e-3)
 
 
 @dataclass
@@ -140,18 +143,22 @@ def _evaluate(run: Run, held_out: list[Tensor]) -> None:
 
 
 def _save(run: Run, out: Path) -> None:
-    """The checkpoint so far, and the state to resume from; the record goes last, each by rename."""
+    """The checkpoint so far, and the state to resume from, each by rename."""
     weights = {name: value for name, value in run.average.items() if not name.startswith("scene.")}
     write_checkpoint(
-        out, {name: value.cpu().numpy() for name, value in weights.items()}, run.network.sizes, run.record
+        out / CHECKPOINT,
+        {name: value.cpu().numpy() for name, value in weights.items()},
+        run.network.sizes,
+        run.record,
     )
     state = {f"network.{name}": value for name, value in run.network.state_dict().items()}
     state |= {f"average.{name}": value for name, value in run.average.items()}
     for name, parameter in run.network.named_parameters():
         moments = run.optimiser.state.get(parameter, {})
         state |= {f"{key}.{name}": value.clone() for key, value in moments.items()}
-    save_file(state, out / "resume.safetensors.part")
-    (out / "resume.safetensors.part").replace(out / "resume.safetensors")
+    part = out / STATE / "resume.safetensors.part"
+    save_file(state, part)
+    part.replace(part.with_suffix(""))
 
 
 def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
@@ -164,7 +171,7 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
     record = TrainingRecord(
         seed=seed, reasoning=schedule.reasoning, code_version=code_version(), machine=_machine(schedule)
     )
-    state = out / "resume.safetensors"
+    state = out / STATE / "resume.safetensors"
     average = {name: value.clone() for name, value in network.state_dict().items()}
     if state.exists():
         saved = load_file(state, device=schedule.device)
@@ -176,7 +183,7 @@ def _begun(out: Path, seed: int, schedule: Schedule) -> Run:
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"{key}.{name}" in saved
             }
-        told = json.loads((out / "training.json").read_text(encoding="utf-8"))
+        told = json.loads((out / CHECKPOINT / "training.json").read_text(encoding="utf-8"))
         record = msgspec.convert(told, TrainingRecord)
         record.parts, record.code_version = record.parts + 1, code_version()
     return Run(network, optimiser, average, record, schedule)
@@ -192,61 +199,12 @@ def _part(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Collectors:
-    """The processes, and the folder where they leave samples."""
-
-    folder: Path
-    processes: list["subprocess.Popen[bytes]"]
-
-    def check(self) -> None:
-        """Raise `ChildProcessError` where one ended: without samples nothing would be learnt."""
-        if any(process.poll() is not None for process in self.processes):
-            raise ChildProcessError("a collector ended by itself; what it said stands above")
-
-    def left(self) -> list[Path]:
-        """The files that nobody read yet."""
-        return sorted(self.folder.glob("*.safetensors"))
-
-    @property
-    def are_done(self) -> bool:
-        """Whether all of them left what they may leave unread."""
-        return len(self.left()) >= UNREAD_MAX * len(self.processes)
-
-    def work(self) -> None:
-        """Let them go on."""
-        (self.folder / PAUSE).unlink(missing_ok=True)
-
-    def pause(self) -> None:
-        """Let them stop after the file in hand."""
-        (self.folder / PAUSE).touch()
+def _collecting(run: Run, out: Path) -> AbstractContextManager[Collectors]:
+    seed = run.record.seed * 100 + run.record.parts  # each part's samples are other ones
+    return collecting(out / STATE, run.schedule.collectors, seed, reasoning=run.schedule.reasoning)
 
 
-@contextmanager
-def _collecting(run: Run, out: Path) -> Iterator[_Collectors]:
-    """The collectors, working."""
-    folder = out / SAMPLES
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    seed = run.record.seed * 100 + run.record.parts
-    argv = [sys.executable, "-P", "-m", "models.reference.collector", "--out", str(out), "--seed", str(seed)]
-    alone = os.environ | _ONE_THREAD
-    argv += ["--reasoning" if run.schedule.reasoning else "--no-reasoning"]
-    processes = [
-        subprocess.Popen([*argv, "--number", str(number)], stdin=subprocess.DEVNULL, env=alone)
-        for number in range(run.schedule.collectors)
-    ]
-    try:
-        yield _Collectors(folder, processes)
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _pick_up(run: Run, memory: Memory, collectors: _Collectors) -> None:
+def _pick_up(run: Run, memory: Memory, collectors: Collectors) -> None:
     """Take what the collectors left, once what was taken before is used up; where turns are taken, all at once."""
     if not _is_hungry(run, memory):
         return
@@ -270,7 +228,7 @@ def _is_hungry(run: Run, memory: Memory) -> bool:
 
 def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
     """Train by `schedule`, or go on with what `out` holds, and leave the checkpoint in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
+    (out / STATE).mkdir(parents=True, exist_ok=True)
     run, memory = _begun(out, seed, schedule), Memory(schedule.capacity, schedule.device)
     held_out = tensors(collect(EVALUATION_SEED, schedule.held_out_worlds, 6.0), schedule.device)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -282,7 +240,7 @@ def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
             _round(run, memory, collectors)
             progress.update(task, completed=run.share, description=_told(run.record))
             if run.share > _STUDENT_FROM and run.record.wall_seconds - told_s >= _STUDENT_EVERY_S:
-                _tell_student(run, out)
+                _tell_student(run, out / STATE)
                 told_s = run.record.wall_seconds
             if run.record.wall_seconds - saved_s >= schedule.save_every_s or run.share >= 1.0:
                 _evaluate(run, held_out)
@@ -291,7 +249,7 @@ def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
     return run.record
 
 
-def _round(run: Run, memory: Memory, collectors: _Collectors) -> None:
+def _round(run: Run, memory: Memory, collectors: Collectors) -> None:
     """Take the newest samples, then train for a moment."""
     collectors.check()
     _pick_up(run, memory, collectors)
@@ -306,11 +264,11 @@ def _round(run: Run, memory: Memory, collectors: _Collectors) -> None:
     run.tick()
 
 
-def _tell_student(run: Run, out: Path) -> None:
+def _tell_student(run: Run, folder: Path) -> None:
     """Leave the averaged weights where collectors find them."""
-    part = out / f"{STUDENT}.part"
+    part = folder / f"{STUDENT}.part"
     save_file({name: value.cpu().contiguous() for name, value in run.average.items()}, part)
-    part.replace(out / STUDENT)
+    part.replace(folder / STUDENT)
 
 
 def _told(record: TrainingRecord) -> str:
@@ -338,27 +296,32 @@ def main() -> None:
         help="learn to say why, and to plan from what was said; without: the same network, plans from sight alone",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--rate", type=float, default=_PEAK_RATE)
-    parser.add_argument("--capacity", type=int, default=120_000)
+    parser.add_argument("--batch", type=int, help="samples a step; 96, on a GPU 512")
+    parser.add_argument("--rate", type=float, help="peak learning rate; 0.0015, on a GPU 0.002")
+    parser.add_argument(
+        "--capacity", type=int, help="samples to remember, 49 kB each; 120000, on a GPU 300000"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    schedule = Schedule(
-        arguments.minutes,
-        arguments.batch,
-        arguments.capacity,
-        arguments.collectors,
-        arguments.device,
-        rate=arguments.rate,
-        reasoning=arguments.reasoning,
-        takes_turns=arguments.device == "cpu",
-    )
     try:
-        train(arguments.out, arguments.seed, schedule)
+        train(arguments.out, arguments.seed, _schedule(arguments))
     except KeyboardInterrupt:
         sys.exit(f"stopped; the same command goes on from {arguments.out}")
     except ChildProcessError as error:
         sys.exit(f"train: error: {error}; the same command goes on from {arguments.out}")
+
+
+def _schedule(arguments: argparse.Namespace) -> Schedule:
+    usual = _ON_CPU if arguments.device == "cpu" else _ON_GPU
+    given = {name: getattr(arguments, name) for name in ("batch", "rate", "capacity")}
+    return replace(
+        usual,
+        minutes=arguments.minutes,
+        collectors=arguments.collectors,
+        device=arguments.device,
+        reasoning=arguments.reasoning,
+        **{name: value for name, value in given.items() if value is not None},
+    )
 
 
 if __name__ == "__main__":

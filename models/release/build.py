@@ -24,13 +24,21 @@ from models.errors import ClaimError, UsageError
 from models.lineage.chain import verify_chain
 from models.lineage.claim import BundleParameters
 from models.lineage.layout import recognise
-from models.quantise.apply import Precision, Quantised, quantise
 from models.quantise.calibrate import Calibration, calibrate
 from models.quantise.report import QuantisationReport, output_difference
 from models.release.claims import ClaimWriter, Occasion, Subjects, check_keys
 from models.release.family import ModelFamily, family_of
 from models.release.files import FileEntry, chunk_digests, scan, table_digest
 from models.release.golden import full_knobs, golden_bytes
+from models.release.graphs import (
+    GraphFiles,
+    MadeGraphs,
+    Material,
+    check_makeable,
+    make_graphs,
+    onnx_files,
+    path_of,
+)
 from models.release.manifest import (
     CLAIMS_NAME,
     GOLDEN_NAME,
@@ -42,8 +50,9 @@ from models.release.manifest import (
     manifest_from_bytes,
 )
 from models.release.names import NameRule, check_name
-from models.runtime.onnx import OnnxPolicy
-from models.runtime.policy import Decision, Observation
+from models.release.precision import GraphFormat, ReleasePrecision, format_of
+from models.runtime.load import RUNTIMES
+from models.runtime.policy import Decision, Observation, Policy
 from models.runtime.signature import GraphRole
 from models.trust.atomic import sync_folder, write_atomically
 from models.trust.keyset import KeyDirectory, policy_of
@@ -54,10 +63,9 @@ COMPARED_CASES = 24
 """Observations on which the quantised policy is compared with the float one; the golden cases are among them."""
 CALIBRATION_CASES = 24
 """Observations of the calibration set. They come after the compared ones: no figure is of what was searched with."""
-CALIBRATED = frozenset({Precision.INT8, Precision.NVFP4})
+CALIBRATED: frozenset[str] = frozenset({ReleasePrecision.INT8, ReleasePrecision.NVFP4})
 """Precisions whose scales are searched for. Not int4: the mean difference falls, the largest grow (decision 11)."""
-MODEL_PATHS = {f"model/{role}.onnx": role for role in GraphRole}
-_ROLES = {path: str(role) for path, role in MODEL_PATHS.items()} | {
+_ROLES = {path_of(role, each): str(role) for each in GraphFormat for role in GraphRole} | {
     GOLDEN_NAME: "golden",
     CLAIMS_NAME: "claims",
 }
@@ -86,7 +94,7 @@ class BuildRequest:
 
     checkpoint: Path
     checkpoint_claim: bytes
-    precision: Precision
+    precision: ReleasePrecision
     name: str
     version: str
     counter: int
@@ -114,7 +122,8 @@ def build(request: BuildRequest, on_step: Callable[[BuildStep], None] = lambda _
     Raises:
         UsageError: `out` exists, or the checkpoint cannot be read.
         HostileNameError: the name or the version cannot be a path component.
-        UnknownFamilyError: no exporter for this kind of checkpoint.
+        UnknownFamilyError: no exporter for this kind of checkpoint, or none to this precision's format.
+        ConfigurationError: the runtime that makes the golden outputs isn't installed here.
         UnknownObjectError: a key is missing.
         ClaimError: the claim is of another checkpoint, or does not hold.
         ModelNotAllowedError, GoldenMismatchError: the checkpoint makes a policy that no device would run.
@@ -137,20 +146,25 @@ class _Build:
         request = self._request
         self._on_step(BuildStep.CHECKPOINT)
         family = family_of(request.checkpoint)
+        check_makeable(family, request.precision)
+        runtime = RUNTIMES[format_of(request.precision)].package()
         checkpoint = _checked_checkpoint(request)
         self._on_step(BuildStep.EXPORT)
         contract = family.contract(request.checkpoint)
         floats = family.export(request.checkpoint)
         compared, calibration = self._observed(family, contract, floats)
         self._on_step(BuildStep.QUANTISE)
-        quantised = quantise(floats, request.precision, family.heads, calibration)
+        made = make_graphs(request.precision, Material(family, request.checkpoint, floats, calibration))
         self._on_step(BuildStep.COMPARE)
-        before, after = _files_of(floats), _files_of(quantised.graphs)
-        report, golden = _judged(contract, compared, (before, after), quantised)
+        before = onnx_files(floats)
+        report, golden = _judged(contract, compared, before, made)
         self._on_step(BuildStep.CLAIMS)
-        model = {**after, GOLDEN_NAME: golden}
-        subjects = Subjects(checkpoint, _table(before), _table(after), _table(model))
-        claims, ancestors = self._claims(subjects, report, contract, floats)
+        model = {**made.files.by_path(), GOLDEN_NAME: golden}
+        subjects = Subjects(checkpoint, _table(before.by_path()), _table(made.files.by_path()), _table(model))
+        occasion = Occasion(request.created_utc, request.invocation)
+        writer = ClaimWriter(request.keys, occasion, subjects, runtime)
+        opset = next(iter(floats.values())).opset_import[0].version
+        claims, ancestors = self._claims(writer, report, contract, opset)
         self._on_step(BuildStep.WRITE)
         with _whole_directory(request.out) as folder:
             _write(folder, {**model, CLAIMS_NAME: claims})
@@ -171,15 +185,13 @@ class _Build:
 
     def _claims(
         self,
-        subjects: Subjects,
+        writer: ClaimWriter,
         report: QuantisationReport,
         contract: PolicyContract,
-        floats: Mapping[str, onnx.ModelProto],
+        opset: int,
     ) -> tuple[bytes, tuple[str, ...]]:
         """The claims file and its ancestors, read back as a device will read it."""
         request = self._request
-        writer = ClaimWriter(request.keys, Occasion(request.created_utc, request.invocation), subjects)
-        opset = next(iter(floats.values())).opset_import[0].version
         lines = (
             request.checkpoint_claim.rstrip(b"\n") + b"\n",
             writer.convert(opset),
@@ -193,7 +205,7 @@ class _Build:
                 )
             ),
         )
-        chain = verify_chain(b"".join(lines), policy_of(request.keys), subjects.leaf)
+        chain = verify_chain(b"".join(lines), policy_of(request.keys), writer.subjects.leaf)
         return b"".join(lines), tuple(sorted(chain.ancestors))
 
     def _manifest(
@@ -235,33 +247,25 @@ def _checked_checkpoint(request: BuildRequest) -> Digest:
 
 
 def _judged(
-    contract: PolicyContract,
-    observations: tuple[Observation, ...],
-    files: tuple[Mapping[str, bytes], Mapping[str, bytes]],
-    quantised: Quantised,
+    contract: PolicyContract, observations: tuple[Observation, ...], before: GraphFiles, made: MadeGraphs
 ) -> tuple[QuantisationReport, bytes]:
     """The report with its output difference, and the golden outputs of the policy that ships."""
-    before, after = (_policy(contract, each) for each in files)
+    exact, shipped = (_policy(contract, files) for files in (before, made.files))
     difference = output_difference(
-        _decisions(before, observations), _decisions(after, observations), contract
+        _decisions(exact, observations), _decisions(shipped, observations), contract
     )
-    golden = golden_bytes(after, observations[:: COMPARED_CASES // GOLDEN_CASES])
-    return msgspec.structs.replace(quantised.report, difference=difference), golden
+    golden = golden_bytes(shipped, observations[:: COMPARED_CASES // GOLDEN_CASES])
+    return msgspec.structs.replace(made.report, difference=difference), golden
 
 
-def _policy(contract: PolicyContract, files: Mapping[str, bytes]) -> OnnxPolicy:
+def _policy(contract: PolicyContract, files: GraphFiles) -> Policy:
     """A policy of files that are no release yet; their table's digest stands for one."""
-    graphs = {role: files[path] for path, role in MODEL_PATHS.items()}
-    return OnnxPolicy(_table(files), contract, graphs, threads=1)
+    return RUNTIMES[files.format].open(_table(files.by_path()), contract, files.contents, 1)
 
 
-def _decisions(policy: OnnxPolicy, observations: tuple[Observation, ...]) -> list[Decision]:
+def _decisions(policy: Policy, observations: tuple[Observation, ...]) -> list[Decision]:
     knobs = full_knobs(policy.contract)
     return [policy.decide(each, knobs, seed=index + 1) for index, each in enumerate(observations)]
-
-
-def _files_of(graphs: Mapping[str, onnx.ModelProto]) -> dict[str, bytes]:
-    return {path: graphs[role].SerializeToString(deterministic=True) for path, role in MODEL_PATHS.items()}
 
 
 def _table(files: Mapping[str, bytes]) -> Digest:

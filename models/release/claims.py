@@ -23,13 +23,14 @@ from models.lineage.claim import (
 )
 from models.lineage.facts import Facts, Measurement, Tool
 from models.quantise import int4, nvfp4
-from models.quantise.apply import Precision
 from models.quantise.report import QuantisationReport
+from models.release.precision import ReleasePrecision
 from models.trust.keyset import KeyDirectory
 
 _BUILDERS = {Step.CONVERT: "converter", Step.QUANTISE: "quantiser", Step.BUNDLE: "bundler"}
-_GROUP_SIZES = {Precision.INT4: int4.BLOCK, Precision.NVFP4: nvfp4.BLOCK}
+_GROUP_SIZES = {ReleasePrecision.INT4: int4.BLOCK, ReleasePrecision.NVFP4: nvfp4.BLOCK}
 _TOOLS = ("onnx", "onnxruntime", "numpy")
+"""Packages that every build works with: float32 graphs are ONNX, whatever ships."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,15 @@ def check_keys(keys: KeyDirectory) -> None:
 
 
 class ClaimWriter:
-    """Signs the claims of one build."""
+    """Signs the claims of one build. `runtime` is the package whose runtime opened the graphs that ship."""
 
-    def __init__(self, keys: KeyDirectory, occasion: Occasion, subjects: Subjects) -> None:
-        self._keys, self._occasion, self._subjects = keys, occasion, subjects
+    def __init__(self, keys: KeyDirectory, occasion: Occasion, subjects: Subjects, runtime: str) -> None:
+        self._keys, self._occasion, self._runtime = keys, occasion, runtime
+        self.subjects = subjects
 
     def convert(self, opset: int) -> bytes:
         """The float graphs come from the checkpoint."""
-        subjects = self._subjects
+        subjects = self.subjects
         return self._signed(
             Step.CONVERT,
             (subjects.floats, "graphs in float32"),
@@ -73,9 +75,11 @@ class ClaimWriter:
             Facts(tools=_tools()),
         )
 
-    def quantise(self, precision: Precision, report: QuantisationReport, contract: PolicyContract) -> bytes:
+    def quantise(
+        self, precision: ReleasePrecision, report: QuantisationReport, contract: PolicyContract
+    ) -> bytes:
         """The quantised graphs come from the float ones and the calibration set; nothing where `precision` is float32."""
-        if precision is Precision.FLOAT32:
+        if precision is ReleasePrecision.FLOAT32:
             return b""
         excluded = tuple(f"{layer.graph}/{layer.weight}" for layer in report.left_alone)
         parameters = QuantiseParameters(
@@ -84,28 +88,28 @@ class ClaimWriter:
             excluded=excluded[:1024],
             calibration_samples=report.calibration.observations if report.calibration else None,
         )
-        subjects = self._subjects
+        subjects = self.subjects
         return self._signed(
             Step.QUANTISE,
             (subjects.quantised, f"graphs in {precision}"),
             (_source(subjects.floats), *_calibration_of(report)),
             parameters,
             Facts(
-                tools=(*_tools(), Tool(report.tool, report.version)),
+                tools=(*_tools(self._runtime), Tool(report.tool, report.version)),
                 measurements=tuple(_measurements(report, contract)),
             ),
         )
 
     def bundle(self, parameters: BundleParameters) -> bytes:
         """The release's model files come from the quantised graphs."""
-        subjects = self._subjects
+        subjects = self.subjects
         title = f"{parameters.name} {parameters.version}"
         return self._signed(
             Step.BUNDLE,
             (subjects.leaf, title),
             (_source(subjects.quantised),),
             parameters,
-            Facts(tools=_tools()),
+            Facts(tools=_tools(self._runtime)),
         )
 
     def _signed(
@@ -131,8 +135,8 @@ class ClaimWriter:
         return sign_claim(claim, self._keys.private_key(f"builder-{builder}"), builder)
 
 
-def _tools() -> tuple[Tool, ...]:
-    return tuple(Tool(name, version(name)) for name in _TOOLS)
+def _tools(*more: str) -> tuple[Tool, ...]:
+    return tuple(Tool(name, version(name)) for name in dict.fromkeys((*_TOOLS, *more)))
 
 
 def _source(digest: Digest) -> Parent:

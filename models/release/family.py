@@ -15,12 +15,14 @@ import onnx
 from models.contract import PolicyContract
 from models.errors import RefusedError, UsageError
 from models.reference import expert
-from models.reference.checkpoint import Config
+from models.reference.checkpoint import Config, read_checkpoint
 from models.reference.export import export_graphs
+from models.reference.export_tflite import export_tflite
 from models.reference.world.classes import CLASSES
 from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
 from models.release.manifest import ReleaseLimits
+from models.release.tflite_report import TfliteExport
 from models.runtime.policy import Observation
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class ModelFamily:
 
     `observe` gives that many observations for golden outputs and for comparing precisions, always the same.
     `heads` are weights that NVFP4 leaves alone: errors there reach the plan undamped.
+    `tflite` exports the same policy with int8 weights; None where nothing does.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ModelFamily:
     observe: Callable[[PolicyContract, int], tuple[Observation, ...]]
     limits: ReleaseLimits
     heads: frozenset[str] = frozenset()
+    tflite: Callable[[Path], TfliteExport] | None = None
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -94,6 +98,10 @@ def _read(checkpoint: Path, kind: type[T]) -> T:
 
 def _reference_contract(checkpoint: Path) -> PolicyContract:
     return _read(checkpoint, Config).contract
+
+
+def _reference_tflite(checkpoint: Path) -> TfliteExport:
+    return TfliteExport(export_tflite(checkpoint), read_checkpoint(checkpoint)[1])
 
 
 def _reference_observations(contract: PolicyContract, count: int) -> tuple[Observation, ...]:
@@ -141,5 +149,6 @@ _FAMILIES = {
         ),
         # Measured: 5 kB more; the mean difference of plans falls by a third (acceleration) and two thirds (curvature).
         heads=frozenset({"waypoints.weight"}),
+        tflite=_reference_tflite,
     )
 }

@@ -8,7 +8,7 @@ subgraph, so nothing that the two could read differently reaches native code.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from models.contract import PolicyContract
 from models.digest import Digest
 from models.errors import ConfigurationError, ModelNotAllowedError, PolicyFailedError
-from models.release.content import ReleaseContent
 from models.runtime import tflite_schema as tfl
 from models.runtime.decide import Decider, Floats
 from models.runtime.inspect_tflite import check_cut, inspect_tflite
@@ -29,6 +28,37 @@ INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _NUMPY_1_ONLY = "tflite_runtime.interpreter"
 _HIDDEN = np.float32(-1e9)
 _Feed = Mapping[str, NDArray[np.generic]]
+
+
+def usable_interpreters(
+    modules: Sequence[str] = INTERPRETERS, numpy_version: str = np.__version__
+) -> tuple[str, ...]:
+    """Those of `modules` that would work beside NumPy `numpy_version`, installed or not."""
+    # The old one imports beside NumPy 2, and then fails on every model.
+    return tuple(each for each in modules if each != _NUMPY_1_ONLY or numpy_version.startswith("1."))
+
+
+def interpreter_class(modules: Sequence[str] = INTERPRETERS, numpy_version: str = np.__version__) -> Any:
+    """`Interpreter` of the first of `modules` that is installed and works beside NumPy `numpy_version`.
+
+    Raises:
+        ConfigurationError: there is none; the message says what to install.
+    """
+    for module in usable_interpreters(modules, numpy_version):
+        try:
+            return importlib.import_module(module).Interpreter
+        except ImportError:
+            continue
+    raise ConfigurationError(
+        f"no TFLite interpreter works here (NumPy {numpy_version}): install ai-edge-litert, "
+        "or Roskva with the extra 'tflite'"
+    )
+
+
+def interpreter_package() -> str:
+    """The package that `interpreter_class` is of, as installers name it. Raises `ConfigurationError` as that does."""
+    package: str = interpreter_class().__module__.partition(".")[0]
+    return package.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,39 +162,20 @@ class TflitePolicy(Decider[_Cache]):
         contract: PolicyContract,
         graphs: Mapping[GraphRole, bytes],
         threads: int,
+        interpreter: Callable[[], Any] = interpreter_class,
     ) -> None:
-        """Inspect and open `graphs`. Raises `ModelNotAllowedError`, or `ConfigurationError` without an interpreter."""
+        """Inspect `graphs`, then open them in what `interpreter` answers.
+
+        Raises:
+            ModelNotAllowedError: a graph is not allowed, or the interpreter does not open it.
+            ConfigurationError: the graphs are allowed, and there is no interpreter.
+        """
         reports = [inspect_tflite(graphs[role], role, contract) for role in GraphRole]
         sizes = check_cut(reports, contract)
-        made = interpreter_class()
+        made = interpreter()
         opened = {
             subgraph.name: _Opened(made, report.model, subgraph, threads)
             for report in reports
             for subgraph in report.model.subgraphs
         }
         super().__init__(release_digest, contract, _Graphs(opened, sizes))
-
-    @classmethod
-    def load(cls, release: ReleaseContent, threads: int) -> "TflitePolicy":
-        """Load a verified release to run on `threads` threads. Raises as the constructor does."""
-        graphs = {role: release.read(role) for role in GraphRole}
-        return cls(release.digest, release.manifest.contract, graphs, threads)
-
-
-def interpreter_class(modules: Sequence[str] = INTERPRETERS, numpy_version: str = np.__version__) -> Any:
-    """`Interpreter` of the first of `modules` that is installed and works beside NumPy `numpy_version`.
-
-    Raises:
-        ConfigurationError: there is none; the message says what to install.
-    """
-    for module in modules:
-        if module == _NUMPY_1_ONLY and not numpy_version.startswith("1."):
-            continue  # it imports, and then fails on every model
-        try:
-            return importlib.import_module(module).Interpreter
-        except ImportError:
-            continue
-    raise ConfigurationError(
-        f"no TFLite interpreter works here (NumPy {numpy_version}): install ai-edge-litert, "
-        "or Roskva with the extra 'tflite'"
-    )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from models.quantise.apply import Precision, quantise
 from models.reference.checkpoint import read_checkpoint
 from models.reference.export import export_graphs
 from models.reference.export_tflite import export_tflite
+from models.runtime.decide import Decider
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Knobs, Observation, Policy
 from models.runtime.signature import GraphRole, action_limits, action_width
@@ -149,3 +151,49 @@ def test_flow_steps_are_at_least_one_and_at_most_the_contracts(
 def test_stage_latencies_are_never_negative(policy: Policy, observation: Observation, knobs: Knobs) -> None:
     latency = policy.decide(observation, knobs, seed=0).latency
     assert min(latency.visual_ns, latency.reason_ns, latency.action_ns) >= 0
+
+
+def test_the_same_words_said_again_give_the_same_plan(
+    policy: Policy, observation: Observation, knobs: Knobs
+) -> None:
+    decider = _decider(policy)
+    decision = policy.decide(observation, knobs, seed=4)
+    again = decider.imagine(observation, decision.tokens, knobs, seed=4)
+    assert np.array_equal(again.plan, decision.plan)
+    assert (again.tokens, again.reasoning) == (decision.tokens, decision.reasoning)
+
+
+def test_other_words_than_it_would_say_are_heard(
+    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
+) -> None:
+    decider, spec = _decider(policy), contract.reasoning
+    words = [token for token in range(len(spec.vocabulary)) if token not in (spec.bos, spec.eos)]
+    one, other = (decider.imagine(observation, (word,), knobs, seed=4).plan for word in words[:2])
+    assert not np.array_equal(one, other)
+
+
+def test_what_stands_behind_the_end_is_not_heard(
+    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
+) -> None:
+    decider, spec = _decider(policy), contract.reasoning
+    word = next(token for token in range(len(spec.vocabulary)) if token not in (spec.bos, spec.eos))
+    short, long = (
+        decider.imagine(observation, said, knobs, seed=4).plan
+        for said in ((spec.eos,), (spec.eos, word)[: spec.max_tokens])
+    )
+    assert np.array_equal(short, long)
+
+
+def test_words_that_the_contract_does_not_have_cannot_be_imagined(
+    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
+) -> None:
+    decider, spec = _decider(policy), contract.reasoning
+    for said in ((len(spec.vocabulary),), (-1,), (spec.bos,) * (spec.max_tokens + 1)):
+        with pytest.raises(ValueError, match="the contract has"):
+            decider.imagine(observation, said, knobs, seed=4)
+
+
+def _decider(policy: Policy) -> Decider[Any]:
+    if not isinstance(policy, Decider):
+        pytest.skip("it says nothing that its plan would follow from")
+    return policy

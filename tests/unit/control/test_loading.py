@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -11,13 +14,29 @@ from agent.app.worker import VerifiedLoader
 from agent.board.layout import text_from
 from agent.board.records import WORKER, Worker, WorkerRecord, WorkerState, worker_board
 from agent.board.seqlock import BoardReader
+from agent.control.publish import Post
+from agent.control.worker import Surroundings, serve
 from models.contract import PlantSpec, PolicyContract
 from models.digest import Digest
-from models.errors import DigestMismatchError, GoldenMismatchError, MetadataError, RoskvaError
+from models.errors import (
+    DigestMismatchError,
+    GoldenMismatchError,
+    MetadataError,
+    ModelNotAllowedError,
+    RoskvaError,
+)
+from models.reference.checkpoint import read_checkpoint
+from models.reference.export_tflite import export_tflite
 from models.release.golden import full_knobs, golden_bytes
+from models.release.precision import GraphFormat
+from models.runtime.load import RUNTIMES, load_policy
 from models.runtime.onnx import OnnxPolicy
+from models.runtime.tflite import TflitePolicy, interpreter_class
+from models.runtime.tflite_schema import bytes_from_model
 from models.trust.keyset import policy_of
 from models.trust.policy import bytes_from_policy
+from tests.fakes.build_site import REFERENCE_CHECKPOINT
+from tests.fakes.clock import FakeClock
 from tests.fakes.repositories import Recipe, Site, make_release
 from tests.fakes.tiny_policy import tiny_contract, tiny_graphs, tiny_observation, tiny_release
 
@@ -31,14 +50,25 @@ def release_files(golden_seed: int = 0) -> dict[str, bytes]:
     return {**graphs, "golden": golden_bytes(judged, [tiny_observation(n) for n in range(2)])}
 
 
+def tflite_recipe(precision: str = "tflite-int8") -> Recipe:
+    """A release of TFLite graphs; its golden outputs are none, for a test that ends before they are read."""
+    graphs = {role: bytes_from_model(model) for role, model in export_tflite(REFERENCE_CHECKPOINT).items()}
+    contract = read_checkpoint(REFERENCE_CHECKPOINT)[0].contract
+    return Recipe(
+        files={**graphs, "golden": b"never read"},
+        contract=contract,
+        precision=precision,
+        chunk_bytes=65536,
+    )
+
+
 class Device:
     """A device's root with one release in slot a."""
 
-    def __init__(self, root: Path, files: dict[str, bytes]) -> None:
+    def __init__(self, root: Path, recipe: Recipe) -> None:
         self.root, state = root / "device", root / "device/var/lib/roskva"
         site = Site(root)
         self.slot = state / "slots/a"
-        recipe = Recipe(files=files, contract=tiny_contract(), chunk_bytes=65536)
         self.digest = make_release(self.slot, site.keys, recipe=recipe)
         self.trust_policy = state / "trust/builders.json"
         self.trust_policy.parent.mkdir(parents=True)
@@ -65,6 +95,16 @@ class Device:
         finally:
             process.terminate()
             process.wait(20)
+        return status, _board(self.run / worker_board(Worker.A))
+
+    def serve(self, loader: VerifiedLoader) -> tuple[int, WorkerRecord]:
+        """Be the worker with `loader` for a release that it will not load: the exit status, and its board."""
+
+        def connect(contract: PolicyContract) -> NoReturn:
+            raise AssertionError(f"the plant was asked to fit {contract.name}")
+
+        around = Surroundings(self.run, FakeClock(), loader, connect, decision_hz=10.0, stopping=lambda: True)
+        status = serve(Post(Worker.A, "a", self.digest, epoch=1, pid=1), around)
         return status, _board(self.run / worker_board(Worker.A))
 
 
@@ -96,9 +136,13 @@ def files() -> dict[str, bytes]:
     return release_files()
 
 
+def tiny_recipe(files: dict[str, bytes], precision: str = "int8") -> Recipe:
+    return Recipe(files=files, contract=tiny_contract(), precision=precision, chunk_bytes=65536)
+
+
 @pytest.fixture
 def device(tmp_path: Path, files: dict[str, bytes]) -> Device:
-    return Device(tmp_path, files)
+    return Device(tmp_path, tiny_recipe(files))
 
 
 def test_a_release_that_holds_is_loaded_and_decides(device: Device) -> None:
@@ -138,7 +182,30 @@ def test_a_trust_policy_that_knows_other_builders_loads_nothing(device: Device, 
 
 def test_a_policy_that_does_not_reproduce_its_golden_outputs_here_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GoldenMismatchError):
-        Device(tmp_path, release_files(golden_seed=1)).loader().load()
+        Device(tmp_path, tiny_recipe(release_files(golden_seed=1))).loader().load()
+
+
+def test_onnx_graphs_that_are_signed_as_tflite_are_refused_by_inspection(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    with pytest.raises(ModelNotAllowedError, match="visual graph: its identifier is"):
+        Device(tmp_path, tiny_recipe(files, "tflite-int8")).loader().load()
+
+
+def test_tflite_graphs_that_are_signed_as_int8_are_refused_by_inspection(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotAllowedError, match=r"visual graph: (not an ONNX model|IR version)"):
+        Device(tmp_path, tflite_recipe("int8")).loader().load()
+
+
+def test_without_a_tflite_interpreter_the_worker_tells_a_refusal_and_what_to_install(tmp_path: Path) -> None:
+    bare = Device(tmp_path, tflite_recipe())
+    missing = partial(TflitePolicy, interpreter=lambda: interpreter_class(("no_such_package.interpreter",)))
+    runtimes = {**RUNTIMES, GraphFormat.TFLITE: replace(RUNTIMES[GraphFormat.TFLITE], open=missing)}
+    loader = replace(bare.loader(), open_release=partial(load_policy, runtimes=runtimes))
+    status, board = bare.serve(loader)
+    assert (status, board.state) == (3, WorkerState.REFUSED)
+    assert text_from(board.reason) == "runtime-missing"
+    assert "install ai-edge-litert" in text_from(board.detail)
 
 
 def test_the_worker_program_is_ready_with_a_release_that_holds(device: Device) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.lineage.layout import recognise
 from models.reference.collect import collect
 from models.reference.contract import BOS, EOS, MAX_TOKENS, VOCABULARY
 
@@ -71,9 +72,11 @@ def test_a_killed_run_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
         return Schedule(minutes, 8, 600, save_every_s=0.0, first_samples=1, held_out_worlds=2)
 
     first = train(tmp_path, 1, portion(0.4))
-    (tmp_path / "resume.safetensors.part").write_bytes(b"half a state")
+    (tmp_path / "state/resume.safetensors.part").write_bytes(b"half a state")
     second = train(tmp_path, 1, portion(first.wall_seconds / 60 + 0.4))
     assert second.steps > first.steps > 0
     assert second.samples > first.samples
-    assert (tmp_path / "model.safetensors").exists()
+    assert len(second.curve) > len(first.curve) > 0
+    assert recognise(tmp_path / "checkpoint").folder == tmp_path / "checkpoint"
+    assert "</svg>" in (tmp_path / "checkpoint/learning.svg").read_text()
     assert np.isfinite(second.evaluation_plan_loss)

@@ -68,6 +68,16 @@ def test_lowered_weights_equal_the_dequantised_ones_exactly(name: str) -> None:
     assert np.array_equal(_weights_of(lowered, "w"), nvfp4_from_weight(weight, axis=0).dequantised())
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_random_tensors_of_any_size_and_scale_are_kept_exactly(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = 16 * int(rng.integers(4, 12)), int(rng.integers(16, 70))
+    weight = (rng.normal(0, 1, shape) * 10.0 ** rng.uniform(-39, 36)).astype(np.float32)
+    weight[rng.random(shape) < rng.choice([0.0, 0.5, 0.97])] = 0
+    lowered = lower(_nvfp4_bytes(weight))
+    assert np.array_equal(_weights_of(lowered, "w"), nvfp4_from_weight(weight, axis=0).dequantised())
+
+
 def test_the_subnormal_case_has_subnormal_scales() -> None:
     scales = nvfp4_from_weight(_cases()["subnormal block scales"], axis=0).block_scales.astype(np.float32)
     assert 0 < scales[scales > 0].min() < 2.0**-6

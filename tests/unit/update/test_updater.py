@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from models.contract import CameraSpec, JointActions, PlantSpec, PolicyContract,
 from models.digest import digest_of
 from models.errors import NoSpaceError
 from models.release.manifest import MANIFEST_NAME
+from models.release.precision import GraphFormat
+from models.runtime.load import RUNTIMES, check_runtime
 from models.trust.admit import DeviceIdentity
 from models.trust.policy import bytes_from_policy
 from models.wire.messages import EventRecord, RangeRequest, ReleaseOffer, encode
@@ -76,6 +78,7 @@ class Rig:
         transport, self.events = FakeTransport(self.broker), EventLog(self.clock)
         depot = Depot(transport, Patience(timeout_s=0.02, attempts=2, pause_s=0.001))
         contract, self.seen = small_contract(), list[EventRecord]()
+        self.runtimes = RUNTIMES
         self.plant = PlantSpec(
             "test", contract.cameras, contract.ego_history, contract.instructions, contract.action_space
         )
@@ -91,6 +94,7 @@ class Rig:
             settings=UpdateSection(window=4),
             plant=lambda: self.plant,
             stopping=self.stopping,
+            can_run=lambda precision: check_runtime(precision, self.runtimes),
         )
         world.state.mkdir(exist_ok=True)
         self.updater = Updater(world, self.events, lambda: True)
@@ -255,6 +259,21 @@ def test_it_is_fetched_once_the_plant_offers_what_was_missing(site: Site, rigs: 
     rig.offer_until_asked()
     rig.wait_for("update-verifying")
     assert len(rig.store.targets) == 2, "release.json and the trust policy were here already"
+
+
+def test_a_release_whose_runtime_is_missing_is_refused_unfetched_and_fetched_once_that_is_installed(
+    site: Site, rigs: list[Rig]
+) -> None:
+    site.assign(DEVICE, site.publish(recipe=Recipe()).digest)
+    rig = Rig(site, FakeDisk())
+    without = replace(RUNTIMES[GraphFormat.ONNX], packages=lambda: ("no_such_package",))
+    rig.runtimes = {**RUNTIMES, GraphFormat.ONNX: without}
+    start(rig, rigs)
+    assert rig.wait_for("update-refused").detail.startswith("[runtime-missing] ")
+    assert rig.responder.ranges == []
+    rig.runtimes = RUNTIMES
+    rig.offer_until_asked()
+    rig.wait_for("update-verifying")
 
 
 def test_a_network_that_fails_is_no_refusal_and_the_fetch_goes_on_at_the_next_offer(
