@@ -12,7 +12,7 @@ from models.contract import (
     ReasoningSpec,
     UnicycleActions,
 )
-from models.reference.world.camera import CAMERAS
+from models.reference.world.rig import CAMERAS
 from models.reference.world.scenario import KEEP_LANE, TURN_LEFT, TURN_RIGHT
 
 FRAMES = 2

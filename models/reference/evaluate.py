@@ -23,11 +23,11 @@ from models.digest import digest_of
 from models.reference.checkpoint import read_checkpoint
 from models.reference.contract import FLOW_STEPS, MAX_TOKENS
 from models.reference.export import export_graphs
-from models.reference.world.camera import CAMERAS, Camera
 from models.reference.world.classes import CLASSES, ScenarioClass
 from models.reference.world.drive import World
 from models.reference.world.observe import ObservationHistory
 from models.reference.world.referee import Fault
+from models.reference.world.rig import CAMERAS, Camera
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Decision, Knobs, Observation, Policy
 from models.runtime.signature import GraphRole

@@ -10,9 +10,9 @@ from msgspec import structs
 
 from models.reference import expert
 from models.reference.world import path
-from models.reference.world.camera import CAMERAS
 from models.reference.world.classes import CLASSES, ScenarioClass
 from models.reference.world.drive import World, shifts_of
+from models.reference.world.rig import CAMERAS
 from models.reference.world.scenario import Scenario, endless, perturbed
 from models.reference.world.things import LightColour
 from models.reference.world.vehicle import FRONT_M

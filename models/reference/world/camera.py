@@ -1,8 +1,7 @@
-"""The cameras: a cheap projection of the road and what stands on it.
+"""What the cameras see: a cheap projection of the road, and what stands on it.
 
-Owns: pixels. The ground is coloured by road coordinates with analytic coverage, so that a marking thinner than
-a pixel still moves the pixel's value; all that stands is boxes, painted far to near.
-Must not know: how the scene came to be, or who looks at it.
+Owns: the ground's pixels, coloured by road coordinates with analytic coverage, so that a marking thinner than a pixel
+still moves the pixel's value; and the order of painting. Must not know: how the scene came to be, or who looks at it.
 """
 
 import math
@@ -11,26 +10,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from models.reference.world.boxes import Box, corners_of, paint
 from models.reference.world.path import Shift, offset_m
+from models.reference.world.rig import CAMERAS, MOUNT_HEIGHT_M, MOUNT_X_M, Camera, Eye
 from models.reference.world.road import LANE_WIDTH_M, SHOULDER_M, Road
 from models.reference.world.things import Colour
 
 Pixels = NDArray[np.float32]
 
-MOUNT_X_M = 1.7
-MOUNT_HEIGHT_M = 1.4
 _BEHIND_M, _AHEAD_M, _SPACING_M = 4.5, 97.0, 1.5
-_NEAREST_M = 0.3
-_EDGES = np.array(
-    [(0, 1), (2, 3), (0, 2), (1, 3), (4, 5), (6, 7), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7)]
-)
-"""Pairs of a box's corners that an edge joins."""
-_FARTHEST_M = 110.0
 _GRASS: Colour = (88.0, 112.0, 62.0)
 _ASPHALT: Colour = (78.0, 78.0, 84.0)
 _PAINT: Colour = (236.0, 236.0, 228.0)
-_DARK: Colour = (24.0, 24.0, 28.0)
-_TAIL: Colour = (200.0, 24.0, 24.0)
 _YELLOW: Colour = (246.0, 196.0, 30.0)
 _LINE_HALF_M = 0.1
 _DASH_PERIOD_M, _DASH_M = 9.0, 4.5
@@ -39,45 +30,6 @@ _ZEBRA_HALF_M, _ZEBRA_PERIOD_M = 1.5, 1.0
 _BAND_M, _BAND_HALF_M = 3.0, 1.0
 """The painted word STOP: a broad grey-white band this far before its line."""
 _BAND_SHARE = 0.6
-
-
-@dataclass(frozen=True, slots=True)
-class Camera:
-    """A pinhole camera of `fov_rad` horizontally, square pixels, level, at the mount, turned `yaw_rad` to the left."""
-
-    name: str
-    height_px: int
-    width_px: int
-    fov_rad: float
-    yaw_rad: float = 0.0
-
-    @property
-    def focal_px(self) -> float:
-        """Focal length in pixels."""
-        return self.width_px / 2 / math.tan(self.fov_rad / 2)
-
-
-CAMERAS = (
-    Camera("cross_left_120", 32, 64, math.radians(120), math.radians(55)),
-    Camera("front_wide_120", 32, 64, math.radians(120)),
-    Camera("cross_right_120", 32, 64, math.radians(120), math.radians(-55)),
-    Camera("front_tele_30", 32, 64, math.radians(30)),
-)
-"""Alpamayo's four, in its order, at a size that a processor sees through."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """An upright box in road coordinates: its rear face at `s_m`, its centre line at `d_m`, standing on `base_m`."""
-
-    s_m: float
-    d_m: float
-    length_m: float
-    width_m: float
-    base_m: float
-    height_m: float
-    colour: Colour
-    tail_lights: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +43,6 @@ class Scene:
     yellow: tuple[Shift, ...] = ()
     blind: frozenset[str] = frozenset()
     """Names of cameras that show nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Eye:
-    """Where the rig is: pose in the world, and its arc length on the road."""
-
-    x_m: float
-    y_m: float
-    yaw_rad: float
-    s_m: float
 
 
 class Renderer:
@@ -120,20 +62,18 @@ class Renderer:
     def render(self, eye: Eye, scene: Scene) -> dict[str, NDArray[np.uint8]]:
         """One uint8 (height_px, width_px, 3) RGB image a camera, at this instant."""
         ground = self._ground_colours(eye, scene)
-        shapes = [
-            _corners(self._road, eye, box)
-            for box in sorted(scene.boxes, key=lambda box: -abs(box.s_m - eye.s_m))
-        ]
+        far_to_near = sorted(scene.boxes, key=lambda box: -abs(box.s_m - eye.s_m))
+        corners = corners_of(self._road, eye, far_to_near)
         images: dict[str, NDArray[np.uint8]] = {}
         start = 0
         for camera, rows, sky in zip(self._cameras, self._rows, self._skies, strict=True):
             count = rows * camera.width_px
             image = np.concatenate([sky, ground[start : start + count].reshape(rows, camera.width_px, 3)])
             start += count
-            for box, corners in shapes:
-                _paint_box(image, camera, box, _turned(corners, camera.yaw_rad))
             if camera.name in scene.blind:
                 image = np.zeros_like(image)
+            else:
+                paint(image, camera, far_to_near, corners)
             images[camera.name] = np.clip(image + 0.5, 0, 255).astype(np.uint8)
         return images
 
@@ -282,83 +222,3 @@ def _dash_coverage(s_m: Pixels, extent: Pixels) -> Pixels:
 
 def _blended(below: Pixels, above: Pixels, coverage: Pixels) -> Pixels:
     return below + coverage[:, None] * (above - below)
-
-
-def _corners(road: Road, eye: Eye, box: Box) -> tuple[Box, NDArray[np.float64]]:
-    """A box and its eight corners (8, 3) relative to the camera mount: forward, left, up; rear face first."""
-    x_m, y_m, yaw, _ = road.point(box.s_m)
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    along = np.repeat([0.0, box.length_m], 4)
-    across = box.d_m + np.array([-0.5, 0.5, -0.5, 0.5] * 2) * box.width_m
-    dx = x_m + along * cos - across * sin - eye.x_m
-    dy = y_m + along * sin + across * cos - eye.y_m
-    up = np.array([0.0, 0.0, 1.0, 1.0] * 2) * box.height_m + box.base_m - MOUNT_HEIGHT_M
-    cos, sin = math.cos(eye.yaw_rad), math.sin(eye.yaw_rad)
-    return box, np.stack([dx * cos + dy * sin - MOUNT_X_M, dy * cos - dx * sin, up], axis=1)
-
-
-def _turned(corners: NDArray[np.float64], yaw_rad: float) -> NDArray[np.float64]:
-    """Corners as a camera sees them that is turned to the left."""
-    if yaw_rad == 0.0:
-        return corners
-    cos, sin = math.cos(yaw_rad), math.sin(yaw_rad)
-    forward, left = corners[:, 0] * cos + corners[:, 1] * sin, corners[:, 1] * cos - corners[:, 0] * sin
-    return np.stack([forward, left, corners[:, 2]], axis=1)
-
-
-def _paint_box(image: Pixels, camera: Camera, box: Box, corners: NDArray[np.float64]) -> None:
-    depth = corners[:, 0]
-    if depth.max() < _NEAREST_M or depth.min() > _FARTHEST_M:
-        return
-    if box.length_m > 1.0:
-        u, v = _pixels(camera, corners if depth.min() >= _NEAREST_M else _before_the_eye(corners))
-        _fill(image, (u.min(), u.max(), v.min(), v.max()), _darker(box.colour))
-    if depth[:4].min() < _NEAREST_M:
-        return
-    u, v = _pixels(camera, corners[:4])
-    left, right, top, bottom = u.min(), u.max(), v.min(), v.max()
-    _fill(image, (left, right, top, bottom), box.colour)
-    if box.tail_lights:
-        width, tall = (right - left) / 4, (bottom - top) / 5
-        high = top + 2 * tall
-        _fill(image, (left, left + width, high, high + tall), _TAIL)
-        _fill(image, (right - width, right, high, high + tall), _TAIL)
-        _fill(image, (left, right, bottom - tall, bottom), _DARK)
-
-
-def _pixels(camera: Camera, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Column and row (n,) of points (n, 3): forward, left, up."""
-    scale = camera.focal_px / points[:, 0]
-    return camera.width_px / 2 - points[:, 1] * scale, camera.height_px / 2 - points[:, 2] * scale
-
-
-def _before_the_eye(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The corners in front of the eye, and where the edges to the others leave its view, so that what stands
-    alongside stays in sight."""
-    start, end = corners[_EDGES[:, 0]], corners[_EDGES[:, 1]]
-    crosses = (start[:, 0] < _NEAREST_M) != (end[:, 0] < _NEAREST_M)
-    start, end = start[crosses], end[crosses]
-    part = (_NEAREST_M - start[:, :1]) / (end[:, :1] - start[:, :1])
-    return np.concatenate([corners[corners[:, 0] >= _NEAREST_M], start + part * (end - start)])
-
-
-def _darker(colour: Colour) -> Colour:
-    red, green, blue = colour
-    return 0.6 * red, 0.6 * green, 0.6 * blue
-
-
-def _fill(image: Pixels, edges: tuple[float, float, float, float], colour: Colour) -> None:
-    """Blend an axis-aligned rectangle (left, right, top, bottom in pixels) by its coverage of each pixel."""
-    left, right, top, bottom = edges
-    height, width = image.shape[:2]
-    first, last = max(int(left), 0), min(math.ceil(right), width)
-    upper, lower = max(int(top), 0), min(math.ceil(bottom), height)
-    if first >= last or upper >= lower:
-        return
-    columns = np.arange(first, last)
-    rows = np.arange(upper, lower)
-    across = np.clip(np.minimum(columns + 1, right) - np.maximum(columns, left), 0, 1)
-    down = np.clip(np.minimum(rows + 1, bottom) - np.maximum(rows, top), 0, 1)
-    cover = (down[:, None] * across[None, :]).astype(np.float32)[..., None]
-    part = image[upper:lower, first:last]
-    part += cover * (np.array(colour, np.float32) - part)

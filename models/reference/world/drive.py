@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.reference.world import referee, traffic
-from models.reference.world.camera import CAMERAS, Camera, Eye, Junction, Renderer
+from models.reference.world.camera import Junction, Renderer
 from models.reference.world.path import Shift
 from models.reference.world.referee import Crossing, Fault
+from models.reference.world.rig import CAMERAS, Camera, Eye
 from models.reference.world.scenario import KEEP_LANE, Scenario, cars_of_lap, endless
 from models.reference.world.scene import scene_of
 from models.reference.world.things import (

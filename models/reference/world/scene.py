@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from models.reference.world.camera import Box, Scene
+from models.reference.world.boxes import Box
+from models.reference.world.camera import Scene
 from models.reference.world.path import Shift, offset_m
 from models.reference.world.scenario import Scenario
 from models.reference.world.things import (

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.reference.world.camera import CAMERAS
 from models.reference.world.drive import World
+from models.reference.world.rig import CAMERAS
 from models.reference.world.road import circuit
 from models.reference.world.scenario import Scenario
 from models.reference.world.things import StoppedCar, TrafficLight

@@ -9,7 +9,6 @@ import pytest
 from models.errors import MalformedError
 from models.reference import expert
 from models.reference.sentence import sentence
-from models.reference.world.camera import CAMERAS
 from models.reference.world.classes import (
     CLASSES,
     ScenarioClass,
@@ -25,6 +24,7 @@ from models.reference.world.classes import (
 )
 from models.reference.world.drive import World
 from models.reference.world.referee import Fault
+from models.reference.world.rig import CAMERAS
 from models.reference.world.scenario import (
     KEEP_LANE,
     TURN_LEFT,
