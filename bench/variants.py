@@ -5,34 +5,26 @@ Owns: how each comes from a checkpoint. Must not know: worlds, how a drive is ju
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from models import reference
 from models.digest import digest_of
 from models.errors import ConfigurationError
-from models.quantise.apply import Precision, quantise
 from models.quantise.calibrate import calibrate
 from models.reference.checkpoint import read_checkpoint
 from models.reference.evaluate import FULL, policy_of_checkpoint
-from models.reference.export_tflite import export_tflite
 from models.release.build import CALIBRATED, CALIBRATION_CASES
 from models.release.family import family_of
-from models.runtime import tflite_schema
+from models.release.graphs import Material, make_graphs
+from models.release.precision import ReleasePrecision
 from models.runtime.constant import ConstantVelocity
-from models.runtime.onnx import OnnxPolicy
+from models.runtime.load import RUNTIMES
 from models.runtime.policy import Knobs, Policy
-from models.runtime.signature import GraphRole
-from models.runtime.tflite import TflitePolicy
 
 CHECKPOINT = Path(next(iter(reference.__path__))) / "checkpoint"
 WITHOUT_REASONING = Path(__file__).parent / "without_reasoning"
-FLOAT32, TFLITE, MUTE, SIGHT, CONSTANT = (
-    "float32",
-    "tflite-int8",
-    "float32-mute",
-    "without-reasoning",
-    "constant-velocity",
-)
+MUTE, SIGHT, CONSTANT = "float32-mute", "without-reasoning", "constant-velocity"
 _MUTE = Knobs(max_reasoning_tokens=0, flow_steps=FULL.flow_steps)
 
 
@@ -50,30 +42,20 @@ def variant(name: str, checkpoint: Path = CHECKPOINT) -> Variant:
     return VARIANTS[name](checkpoint)
 
 
-def _onnx(checkpoint: Path, precision: Precision) -> Variant:
+def _released(precision: ReleasePrecision, checkpoint: Path) -> Variant:
+    """As a release of that precision would ship it."""
     family = family_of(checkpoint)
     contract, floats = family.contract(checkpoint), family.export(checkpoint)
     used = None
     if precision in CALIBRATED:
         used = calibrate(floats, contract, family.observe(contract, CALIBRATION_CASES))
-    graphs = quantise(floats, precision, family.heads, used).graphs
-    contents = {GraphRole(role): model.SerializeToString() for role, model in graphs.items()}
-    policy = OnnxPolicy(digest_of(b"bench"), contract, contents, threads=1)
-    return Variant(policy, sum(map(len, contents.values())))
-
-
-def _tflite(checkpoint: Path) -> Variant:
-    contract = read_checkpoint(checkpoint)[0].contract
-    graphs = {
-        GraphRole(role): tflite_schema.bytes_from_model(model)
-        for role, model in export_tflite(checkpoint).items()
-    }
-    policy = TflitePolicy(digest_of(b"bench"), contract, graphs, threads=1)
-    return Variant(policy, sum(map(len, graphs.values())))
+    files = make_graphs(precision, Material(family, checkpoint, floats, used)).files
+    policy = RUNTIMES[files.format].open(digest_of(b"bench"), contract, files.contents, 1)
+    return Variant(policy, files.size_bytes)
 
 
 def _mute(checkpoint: Path) -> Variant:
-    return replace(_onnx(checkpoint, Precision.FLOAT32), knobs=_MUTE)
+    return replace(_released(ReleasePrecision.FLOAT32, checkpoint), knobs=_MUTE)
 
 
 def _sight(_: Path) -> Variant:
@@ -89,13 +71,8 @@ def _constant(checkpoint: Path) -> Variant:
     return Variant(ConstantVelocity(digest_of(b"bench"), read_checkpoint(checkpoint)[0].contract), 0)
 
 
-def _of(precision: Precision) -> Callable[[Path], Variant]:
-    return lambda checkpoint: _onnx(checkpoint, precision)
-
-
 VARIANTS: dict[str, Callable[[Path], Variant]] = {
-    **{str(precision): _of(precision) for precision in Precision},
-    TFLITE: _tflite,
+    **{str(precision): partial(_released, precision) for precision in ReleasePrecision},
     MUTE: _mute,
     SIGHT: _sight,
     CONSTANT: _constant,
