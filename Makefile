@@ -52,7 +52,7 @@ TRAINING_KEYS = $(or $(KEYS),$(TRAINED)/keys)
 train-reference: $(VENV)/.dev ## Train the reference policy from nothing, and record it (MINUTES=80, OUT=training, KEYS=DIR, REASONING=no; goes on where it was stopped)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet 'torch>=2.9'
 	$(BIN)/python -P -m models.reference.train --out $(TRAINED) --minutes $(or $(MINUTES),80) $(if $(filter no,$(REASONING)),--no-reasoning)
-	@test -e $(TRAINING_KEYS) || $(BIN)/roskva keys init $(TRAINING_KEYS)
+	@test -n "$(KEYS)" -o -e $(TRAINING_KEYS) || $(BIN)/roskva keys init $(TRAINING_KEYS)
 	$(BIN)/roskva lineage record $(TRAINED)/checkpoint --key $(TRAINING_KEYS)/builder-trainer.pem --builder trainer --run-name reference --out $(TRAINED)/checkpoint.claim.jsonl
 
 format: $(VENV)/.dev ## Format the sources

@@ -3,6 +3,7 @@
 Owns: what is measured on the way, and the file that holds it. Must not know: other variants, summaries.
 """
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.variants import Variant, variant
-from models.digest import digest_of
+import bench
+import models
+from bench.variants import Variant, folder_of, variant
 from models.errors import ConfigurationError
 from models.reference import expert
 from models.reference.displacement import displacement_m
@@ -32,7 +34,8 @@ class Drives(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Of a variant that cannot be made here there is only `skipped`: why.
     """
 
-    checkpoint: str
+    of: str
+    """What decides the outcome: see `what_is_driven`."""
     variant: str
     seeds: int
     skipped: str = ""
@@ -62,9 +65,22 @@ class _Watch:
             self.asked.ask(world, observation, decision)
 
 
+def what_is_driven(name: str, checkpoint: Path) -> str:
+    """A digest of the checkpoint behind a variant and of all sources that decide how it drives and is judged."""
+    folder = folder_of(name, checkpoint)
+    paths = [folder / each for each in ("model.safetensors", "config.json") if (folder / each).exists()]
+    for package in (models, bench):
+        root = Path(next(iter(package.__path__)))
+        paths += sorted(root.rglob("*.py"))
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"sha256:{digest.hexdigest()}"
+
+
 def driven(checkpoint: Path, name: str, scenario_class: str, seeds: int) -> Drives:
     """Drive one class at the first `seeds` evaluation seeds."""
-    digest = digest_of((checkpoint / "model.safetensors").read_bytes())
+    digest = what_is_driven(name, checkpoint)
     try:
         made = variant(name, checkpoint)
     except ConfigurationError as error:

@@ -5,11 +5,12 @@ Owns: the workload, its division among processes, and the figures. Must not know
 
 For each variant: success by class, over nominal and over long-tail drives; `min_ade_m`, the mean distance over the
 horizon between where the plan leads and where the expert's would (one sample, so the least of one); bytes of the three
-graphs; latency of a decision; words a decision; of every tenth decision whether the plan does what the words decide,
-and whether it follows another decision that is forced. Seeds from `EVALUATION_SEED` on, which no training sees.
+graphs; latency of a decision, beside as many other drives as there are jobs; words a decision; of every tenth decision
+whether the plan does what the words decide, whether it follows another decision that is forced, how often it would have
+passed for that unforced, and how far it lies from the expert's plan for what was decided or forced. Seeds from `EVALUATION_SEED` on, which no training sees.
 
 Hours of work at 300 seeds: `--keep FOLDER` holds every class of every variant as soon as it is done, and what stands
-there, of the same checkpoint and number of seeds, isn't driven again.
+there, of the same checkpoint, sources and number of seeds, isn't driven again.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
@@ -28,10 +30,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.drives import Drives
+from bench.drives import Drives, what_is_driven
 from bench.variants import CHECKPOINT, VARIANTS
-from models.digest import digest_of
 from models.errors import PolicyFailedError, UsageError
+from models.reference.faithful import Answers
 from models.reference.world.classes import CLASSES, ScenarioClass
 from models.threads import single_threaded
 
@@ -39,28 +41,42 @@ Figures = dict[str, object]
 
 
 def run(arguments: Sequence[str]) -> Figures:
-    """Drive the variants; returns the figures by variant."""
+    """Drive the variants; returns the figures by variant. Raises `UsageError` where nothing would be driven."""
     options = _options(arguments)
-    classes = [one for one in CLASSES if any(word in one.name for word in options.only.split(","))]
-    variants = _named(options.variants)
+    classes, variants = _classes(options.only), _named(options.variants)
+    _check(options)
     work = list(product(variants, classes))
-    with (
-        _kept(options.keep) as folder,
-        ThreadPoolExecutor(options.jobs) as pool,
-        _progress(len(work)) as tell,
-    ):
+    with _kept(options.keep) as folder, _driving(options.jobs) as drives, _progress(len(work)) as tell:
 
         def drive(item: tuple[str, ScenarioClass]) -> Drives:
-            found = _driven(folder, options.checkpoint, item[0], item[1], options.seeds)
+            """One class of one variant, on a thread of the pool."""
+            found = drives.driven(folder, options.checkpoint, item, options.seeds)
             tell(found, item[1])
             return found
 
-        found = list(pool.map(drive, work))
+        found = list(drives.pool.map(drive, work))
     by_variant = {name: [each for each in found if each.variant == name] for name in variants}
     return {
         "seeds_per_class": options.seeds,
+        "jobs": options.jobs,
         **{name: figures(each, classes) for name, each in by_variant.items()},
     }
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.seeds < 1 or options.jobs < 1:
+        raise UsageError(f"{options.seeds} seeds in {options.jobs} jobs: one of each is the least")
+    if not (options.checkpoint / "model.safetensors").is_file():
+        raise UsageError(f"{options.checkpoint} holds no model.safetensors: name a checkpoint folder")
+
+
+def _classes(only: str) -> list[ScenarioClass]:
+    found = [one for one in CLASSES if any(word in one.name for word in only.split(","))]
+    if not found:
+        raise UsageError(
+            f"no class has {only!r} in its name; there are {', '.join(one.name for one in CLASSES)}"
+        )
+    return found
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -107,36 +123,62 @@ def _progress(total: int) -> Iterator[Callable[[Drives, ScenarioClass], None]]:
         yield tell
 
 
-def _driven(folder: Path, checkpoint: Path, name: str, one: ScenarioClass, seeds: int) -> Drives:
-    """What stands in `folder`, or is driven now by a process of its own."""
-    path = folder / f"{name}.{one.name.replace(' ', '-')}.json"
-    digest = digest_of((checkpoint / "model.safetensors").read_bytes())
-    if path.exists():
-        found = msgspec.json.decode(path.read_bytes(), type=Drives)
-        if (found.checkpoint, found.seeds, found.skipped) == (digest, seeds, ""):
-            return found
-    command = [
-        sys.executable,
-        "-m",
-        "bench.drives",
-        str(checkpoint),
-        name,
-        one.name,
-        str(seeds),
-        str(path),
-    ]
-    alone = single_threaded(os.environ)
-    if subprocess.run(command, stdin=subprocess.DEVNULL, env=alone, check=False).returncode != 0:
-        raise PolicyFailedError(
-            f"the drives of {name} in {one.name} ended early; what they said stands above"
+@dataclass(frozen=True, slots=True)
+class _Driving:
+    """Processes that drive, a few at a time."""
+
+    pool: ThreadPoolExecutor
+    running: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    def driven(self, folder: Path, checkpoint: Path, item: tuple[str, ScenarioClass], seeds: int) -> Drives:
+        """What stands in `folder`, or is driven now by a process of its own."""
+        name, one = item
+        path = folder / f"{name}.{one.name.replace(' ', '-')}.json"
+        kept = _read(path)
+        if kept is not None and (kept.of, kept.seeds) == (what_is_driven(name, checkpoint), seeds):
+            return kept
+        words = ["-m", "bench.drives", str(checkpoint), name, one.name, str(seeds), str(path)]
+        process = subprocess.Popen(
+            [sys.executable, *words], stdin=subprocess.DEVNULL, env=single_threaded(os.environ)
         )
-    return msgspec.json.decode(path.read_bytes(), type=Drives)
+        self.running[process.pid] = process
+        status = process.wait()
+        del self.running[process.pid]
+        found = _read(path)
+        if status != 0 or found is None:
+            raise PolicyFailedError(
+                f"the drives of {name} in {one.name} ended early; what they said stands above"
+            )
+        return found
+
+
+def _read(path: Path) -> Drives | None:
+    """Nothing where there is no such file, or one of another layout."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Drives)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+@contextmanager
+def _driving(jobs: int) -> Iterator[_Driving]:
+    """Ends what runs where the block is left early."""
+    with ThreadPoolExecutor(jobs) as pool:
+        drives = _Driving(pool)
+        try:
+            yield drives
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(drives.running.values()):
+                process.terminate()
+            raise
 
 
 def figures(found: list[Drives], classes: Sequence[ScenarioClass]) -> Figures:
     """The summary of one variant's drives, one of them a class."""
-    if any(each.skipped for each in found):
-        return {"skipped": found[0].skipped}
+    skipped = [each.skipped for each in found if each.skipped]
+    if skipped:
+        return {"skipped": skipped[0]}
     nominal = [each for each, one in zip(found, classes, strict=True) if not one.long_tail]
     long_tail = [each for each, one in zip(found, classes, strict=True) if one.long_tail]
     times = np.concatenate([each.decision_ms for each in found])
@@ -164,15 +206,27 @@ def _answers(found: list[Drives]) -> Figures:
     answers = [each.answers for each in found if each.answers]
     if not answers:
         return {}
-    asked, forced = sum(each.decisions for each in answers), sum(each.interventions for each in answers)
+    asked, forced = int(_sum(answers, "decisions")), int(_sum(answers, "interventions"))
     return {
-        "decisions_asked": asked,
-        "plan_does_what_was_decided": round(sum(each.faithful for each in answers) / max(asked, 1), 4),
+        "decisions_judged": asked,
+        "decisions_without_rival": int(_sum(answers, "without_rival")),
+        "plan_does_what_was_decided": _ratio(_sum(answers, "faithful"), asked),
+        "plan_from_decided_m": _ratio(_sum(answers, "own_m"), asked),
         "interventions": forced,
-        "plan_follows_forced_decision": round(sum(each.followed for each in answers) / max(forced, 1), 4),
+        "plan_follows_forced_decision": _ratio(_sum(answers, "followed"), forced),
+        "plan_would_have_anyway": _ratio(_sum(answers, "anyway"), forced),
+        "plan_from_forced_m": _ratio(_sum(answers, "forced_m"), forced),
         "undone": _together([each.unfaithful for each in answers]),
         "disobeyed": _together([each.disobeyed for each in answers]),
     }
+
+
+def _sum(answers: list[Answers], name: str) -> float:
+    return sum(float(getattr(each, name)) for each in answers)
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
 
 
 def _together(counts: list[dict[str, int]]) -> dict[str, int]:

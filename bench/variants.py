@@ -13,7 +13,7 @@ from models.digest import digest_of
 from models.errors import ConfigurationError
 from models.quantise.calibrate import calibrate
 from models.reference.checkpoint import read_checkpoint
-from models.reference.evaluate import FULL, policy_of_checkpoint
+from models.reference.evaluate import FULL
 from models.release.build import CALIBRATED, CALIBRATION_CASES
 from models.release.family import family_of
 from models.release.graphs import Material, make_graphs
@@ -42,6 +42,11 @@ def variant(name: str, checkpoint: Path = CHECKPOINT) -> Variant:
     return VARIANTS[name](checkpoint)
 
 
+def folder_of(name: str, checkpoint: Path) -> Path:
+    """Where the weights of variant `name` lie, beside those of `checkpoint`."""
+    return WITHOUT_REASONING if name == SIGHT else checkpoint
+
+
 def _released(precision: ReleasePrecision, checkpoint: Path) -> Variant:
     """As a release of that precision would ship it."""
     family = family_of(checkpoint)
@@ -58,13 +63,13 @@ def _mute(checkpoint: Path) -> Variant:
     return replace(_released(ReleasePrecision.FLOAT32, checkpoint), knobs=_MUTE)
 
 
-def _sight(_: Path) -> Variant:
-    if not WITHOUT_REASONING.exists():
+def _sight(checkpoint: Path) -> Variant:
+    folder = folder_of(SIGHT, checkpoint)
+    if not folder.exists():
         raise ConfigurationError(
-            f"no checkpoint in {WITHOUT_REASONING}: make train-reference REASONING=no, and put it there"
+            f"no checkpoint in {folder}: make train-reference REASONING=no OUT=sight, and put sight/checkpoint there"
         )
-    policy = policy_of_checkpoint(WITHOUT_REASONING)
-    return Variant(policy, (WITHOUT_REASONING / "model.safetensors").stat().st_size, _MUTE)
+    return _mute(folder)
 
 
 def _constant(checkpoint: Path) -> Variant:

@@ -5,7 +5,7 @@ Must not know: PyTorch, ONNX.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +64,8 @@ class TrainingRecord:
     parts: int = 1
     steps: int = 0
     samples: int = 0
+    samples_seen: int = 0
+    """How many were learnt from, each as often as it was."""
     student_samples: int = 0
     wall_seconds: float = 0.0
     training_loss: float = 0.0
@@ -88,7 +90,7 @@ def write_checkpoint(folder: Path, weights: Weights, sizes: Sizes, record: Train
     save_file(weights, folder / "model.safetensors.part", metadata={"format": "np"})
     config = Config(ARCHITECTURE, reference_contract(), sizes)
     _write(folder / "config.json.part", msgspec.json.format(msgspec.json.encode(config), indent=2))
-    _write(folder / "training.json.part", msgspec.json.format(msgspec.json.encode(asdict(record)), indent=2))
+    _write(folder / "training.json.part", msgspec.json.format(msgspec.json.encode(record), indent=2))
     parameters = sum(value.size for value in weights.values())
     _write(folder / "README.md.part", _card(record, parameters).encode())
     _write(folder / "learning.svg.part", _picture(record).encode())
@@ -166,7 +168,7 @@ of them on drives of its own (DAgger), {record.steps:,} steps, {record.wall_seco
 seed {record.seed}, in {record.parts} part(s): which samples come depends on the speed of the collectors beside the
 trainer, so that two runs are alike in figures, not in bits. No outside data.
 
-**Held-out samples** (seeds apart, first second of the plan, mean absolute error): acceleration
+**Held-out samples** (seeds apart, first second of the plan behind the expert's words, mean absolute error): acceleration
 {record.acceleration_error_mps2:.3f} m/s², curvature {record.curvature_error_per_m:.5f} 1/m.
 Closed-loop figures: `evaluation.json`, where present; `python -m models.reference.evaluate` makes it.
 

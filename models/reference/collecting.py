@@ -8,12 +8,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.errors import NotNowError
 from models.reference.collector import PAUSE, SAMPLES, UNREAD_MAX
 from models.threads import single_threaded
+
+
+class CollectorEndedError(NotNowError):
+    """A collector ended by itself."""
+
+    code = "collector-ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +31,11 @@ class Collectors:
     processes: list["subprocess.Popen[bytes]"]
 
     def check(self) -> None:
-        """Raise `ChildProcessError` where one ended: without samples nothing would be learnt."""
+        """Raise `CollectorEndedError` where one ended: without samples nothing would be learnt."""
         if any(process.poll() is not None for process in self.processes):
-            raise ChildProcessError("a collector ended by itself; what it said stands above")
+            raise CollectorEndedError(
+                "a collector ended by itself; what it said stands above, and the same command goes on"
+            )
 
     def left(self) -> list[Path]:
         """The files that nobody read yet."""
@@ -50,30 +59,22 @@ class Collectors:
 def collecting(state: Path, count: int, seed: int, *, reasoning: bool) -> Iterator[Collectors]:
     """`count` collectors, working below the folder `state` until the block ends."""
     folder = state / SAMPLES
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    argv = [
-        sys.executable,
-        "-P",
-        "-m",
-        "models.reference.collector",
-        "--out",
-        str(state),
-        "--seed",
-        str(seed),
-    ]
-    argv += ["--reasoning" if reasoning else "--no-reasoning"]
-    processes = [
-        subprocess.Popen(
-            [*argv, "--number", str(number)], stdin=subprocess.DEVNULL, env=single_threaded(os.environ)
-        )
-        for number in range(count)
-    ]
-    try:
+    shutil.rmtree(folder, ignore_errors=True)  # a collector of a killed part may be leaving its last file
+    folder.mkdir(exist_ok=True)
+    words = ["--out", str(state), "--seed", str(seed), "--parent", str(os.getpid())]
+    words.append("--reasoning" if reasoning else "--no-reasoning")
+    argv = [sys.executable, "-P", "-m", "models.reference.collector", *words]
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        processes = [stack.enter_context(_running([*argv, "--number", str(each)])) for each in range(count)]
         yield Collectors(folder, processes)
+
+
+@contextmanager
+def _running(argv: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=single_threaded(os.environ))
+    try:
+        yield process
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        process.terminate()
+        process.wait()

@@ -1,7 +1,7 @@
 """How well a policy drives: closed loop over evaluation seeds, by class of scenario.
 
 Owns: the drive of one world by a `Policy` with a decision delay, the criteria of success, and their rates.
-Must not know: which runtime a policy runs in (only `main` does), or the device's own loop.
+Must not know: which runtime a policy runs in (only `policy_of_checkpoint` does), or the device's own loop.
 
 A decision is taken every `period_s` on the observation of that instant and takes effect `delay_s` later; the
 plan is followed by absolute time, as on a device.

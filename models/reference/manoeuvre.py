@@ -11,22 +11,23 @@ from dataclasses import replace
 from models.reference.sentence import CAR_MARGIN_M
 from models.reference.world.drive import Situation
 from models.reference.world.path import Shift
-from models.reference.world.scenario import KEEP_LANE
+from models.reference.world.scenario import KEEP_LANE, TURN_LEFT, TURN_RIGHT
 
 DECIDE = "decide"
-KEEP, GO, STOP, PASS, FOLLOW, SLOW = "keep lane", "go", "stop", "pass left", "follow", "slow"
-_STILL = ("stop", "wait")
+KEEP, GO, STOP, WAIT, PASS = "keep lane", "go", "stop", "wait", "pass left"
+FOLLOW, SLOW, RECOVER = "follow", "slow", "recover"
+_STILL = (STOP, WAIT)
 _OTHERWISE = {
-    "keep lane": (STOP, PASS),
-    "recover": (STOP,),
-    "go": (STOP,),
-    "slow": (STOP,),
-    "follow": (STOP, GO),
-    "pass left": (STOP, KEEP),
-    "turn left": (STOP,),
-    "turn right": (STOP,),
-    "stop": (GO,),
-    "wait": (GO,),
+    KEEP: (STOP, PASS),
+    RECOVER: (STOP,),
+    GO: (STOP,),
+    SLOW: (STOP,),
+    FOLLOW: (STOP, GO),
+    PASS: (STOP, KEEP),
+    TURN_LEFT: (STOP,),
+    TURN_RIGHT: (STOP,),
+    STOP: (GO,),
+    WAIT: (GO,),
 }
 _BRAKE_MPS2, _ROOM_M = 1.5, 0.5
 """An imagined obstacle lets one stop at ease."""
@@ -45,7 +46,7 @@ def otherwise(said: str, decision: str) -> str:
 
 
 def alternatives(situation: Situation, decision: str) -> tuple[str, ...]:
-    """What could be decided here instead of `decision`, and would lead to another plan."""
+    """What could be decided here instead of `decision`; where nothing is far, it may lead to much the same plan."""
     return tuple(
         other for other in _OTHERWISE.get(decision, ()) if other != PASS or _has_room_to_pass(situation)
     )
@@ -59,18 +60,13 @@ def imagined(situation: Situation, right: str, decision: str) -> Situation | Non
     if decision in _STILL:
         return _blocked(situation)
     open_road = situation if decision == FOLLOW and right not in _STILL else _cleared(situation)
-    match decision:
-        case "go" | "follow":
-            return open_road
-        case "keep lane" | "recover":
-            return replace(open_road, path=(), blind=frozenset())
-        case "slow":
-            return replace(open_road, path=(), blind=frozenset({"imagined"}))
-        case "pass left":
-            return replace(open_road, path=situation.path or (_aside(situation.s_m),))
-        case "turn left" | "turn right" if decision == situation.instruction:
-            return open_road
-    return None
+    if decision in (KEEP, RECOVER):
+        return replace(open_road, path=(), blind=frozenset())
+    if decision == SLOW:
+        return replace(open_road, path=(), blind=frozenset({"imagined"}))
+    if decision == PASS:
+        return replace(open_road, path=situation.path or (_aside(situation.s_m),))
+    return open_road if decision in (GO, FOLLOW, situation.instruction) else None
 
 
 def _has_room_to_pass(situation: Situation) -> bool:

@@ -51,9 +51,9 @@ def report_on(export: TfliteExport, bytes_before: int, bytes_after: int) -> Quan
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Stored:
-    """A weight's tensor, and every operator that reads it."""
+    """A weight's tensor, its int8 one where there are both, and every operator that reads it."""
 
     tensor: tfl.Tensor
     readers: set[str]
@@ -76,9 +76,10 @@ def _stored(model: tfl.Model, weights: Mapping[str, NDArray[np.float32]]) -> dic
         for number, tensor in enumerate(subgraph.tensors):
             name = tensor.name.removesuffix(_CODES)
             if name in weights and weights[name].ndim > 1:
-                found.setdefault(name, _Stored(tensor, set())).readers.update(
-                    _readers(model, subgraph, number)
-                )
+                known = found.setdefault(name, _Stored(tensor, set()))
+                if known.tensor.quantisation is None:
+                    known.tensor = tensor
+                known.readers.update(_readers(model, subgraph, number))
     return found
 
 

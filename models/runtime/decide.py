@@ -70,6 +70,8 @@ class Decider(Generic[Cache]):
     def imagine(self, observation: Observation, said: tuple[int, ...], knobs: Knobs, seed: int) -> Decision:
         """What it would do on `observation` had it said `said`, ids without bos; what stands behind eos is not heard.
 
+        Of `knobs` only the flow steps count.
+
         Raises:
             PolicyFailedError: as `decide`.
             ValueError: more tokens than the contract has, or one that isn't in its vocabulary.

@@ -81,13 +81,17 @@ RUNTIMES: Mapping[GraphFormat, Runtime] = {
 def check_runtime(precision: str, runtimes: Mapping[GraphFormat, Runtime] = RUNTIMES) -> None:
     """Raise `RuntimeMissingError` where nothing that could open a release in `precision` is installed here.
 
-    It looks, and imports nothing: what will run a policy is another process, and starts later.
+    It looks, and imports no runtime: what will run a policy is another process, and starts later.
     """
     wanted = runtimes[format_of(precision)].packages()
     if not any(find_spec(package) for package in wanted):
         raise RuntimeMissingError(
-            f"a release in {precision} cannot run here: install {' or '.join(wanted)} beside Roskva"
+            f"a release in {precision} cannot run here: install {' or '.join(map(_as_installed, wanted))}"
         )
+
+
+def _as_installed(package: str) -> str:
+    return package.replace("_", "-")
 
 
 def load_policy(

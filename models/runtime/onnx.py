@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from models.contract import PolicyContract
 from models.digest import Digest
 from models.errors import ModelNotAllowedError, PolicyFailedError
-from models.release.content import ReleaseContent
 from models.runtime.decide import Decider, Floats
 from models.runtime.inspect import ModelReport, inspect
 from models.runtime.lowering import lower
@@ -94,12 +93,6 @@ class OnnxPolicy(Decider[_Cache]):
         _check_cut(reports)
         sessions = {role: _opened(lower(graphs[role]), role, threads) for role in GraphRole}
         super().__init__(release_digest, contract, _Graphs(sessions, reports[GraphRole.REASON]))
-
-    @classmethod
-    def load(cls, release: ReleaseContent, threads: int) -> "OnnxPolicy":
-        """Load a verified release to run on `threads` threads. Raises `ModelNotAllowedError`."""
-        graphs = {role: release.read(role) for role in GraphRole}
-        return cls(release.digest, release.manifest.contract, graphs, threads)
 
 
 def _check_cut(reports: Mapping[GraphRole, ModelReport]) -> None:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from models.errors import ModelNotAllowedError
 from models.quantise.apply import Precision, quantise
 from models.runtime.inspect import inspect
-from models.runtime.onnx import OnnxPolicy
+from models.runtime.load import load_policy
 from models.runtime.signature import GraphRole
 from tests.fakes.tiny_policy import tiny_contract, tiny_graphs, tiny_release
 
@@ -434,7 +434,7 @@ def test_a_policy_with_a_hostile_graph_is_not_loaded(name: str) -> None:
     graphs = tiny_graphs()
     _HOSTILE[name][0](graphs["reason"])
     with pytest.raises(ModelNotAllowedError):
-        OnnxPolicy.load(tiny_release(graphs), threads=1)
+        load_policy(tiny_release(graphs), threads=1)
 
 
 @pytest.mark.parametrize("role", list(GraphRole))

@@ -17,6 +17,7 @@ from models.reference.checkpoint import read_checkpoint
 from models.reference.export import export_graphs
 from models.reference.export_tflite import export_tflite
 from models.runtime.decide import Decider
+from models.runtime.load import load_policy
 from models.runtime.onnx import OnnxPolicy
 from models.runtime.policy import Knobs, Observation, Policy
 from models.runtime.signature import GraphRole, action_limits, action_width
@@ -38,7 +39,7 @@ def _simulated() -> Policy:
 
 
 def _tiny(precision: Precision) -> Maker:
-    return lambda: OnnxPolicy.load(tiny_release(quantise(tiny_graphs(), precision).graphs), threads=1)
+    return lambda: load_policy(tiny_release(quantise(tiny_graphs(), precision).graphs), threads=1)
 
 
 def _reference(precision: Precision) -> Maker:

@@ -30,7 +30,6 @@ from models.reference.export_tflite import export_tflite
 from models.release.golden import full_knobs, golden_bytes
 from models.release.precision import GraphFormat
 from models.runtime.load import RUNTIMES, load_policy
-from models.runtime.onnx import OnnxPolicy
 from models.runtime.tflite import TflitePolicy, interpreter_class
 from models.runtime.tflite_schema import bytes_from_model
 from models.trust.keyset import policy_of
@@ -46,7 +45,7 @@ OTHER = Digest("sha256:" + "ee" * 32)
 def release_files(golden_seed: int = 0) -> dict[str, bytes]:
     """The graphs of one policy, and the golden outputs of the policy of `golden_seed`."""
     graphs = {role: model.SerializeToString() for role, model in tiny_graphs().items()}
-    judged = OnnxPolicy.load(tiny_release(tiny_graphs(golden_seed)), threads=1)
+    judged = load_policy(tiny_release(tiny_graphs(golden_seed)), threads=1)
     return {**graphs, "golden": golden_bytes(judged, [tiny_observation(n) for n in range(2)])}
 
 

@@ -64,12 +64,15 @@ def test_sentences_side_by_side_are_read_as_if_each_were_alone() -> None:
         assert torch.allclose(cache.keys[-1][:, first : first + 5], own.keys[-1][:, -5:], atol=1e-5)
 
 
-def test_a_killed_run_goes_on_where_its_state_was_saved(tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_and_leaves_a_checkpoint_that_can_be_recorded(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from models.reference.train import Schedule, train
+    from models.reference.run import Schedule
+    from models.reference.train import train
 
     def portion(minutes: float) -> Schedule:
-        return Schedule(minutes, 8, 600, save_every_s=0.0, first_samples=1, held_out_worlds=2)
+        return Schedule(
+            minutes, 8, 600, save_every_s=0.0, first_samples=1, held_out_worlds=2, takes_turns=True
+        )
 
     first = train(tmp_path, 1, portion(0.4))
     (tmp_path / "state/resume.safetensors.part").write_bytes(b"half a state")

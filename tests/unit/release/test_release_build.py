@@ -37,7 +37,7 @@ from models.release.family import family_of
 from models.release.manifest import manifest_from_bytes
 from models.release.precision import ReleasePrecision
 from models.release.verify import verify
-from models.runtime.onnx import OnnxPolicy
+from models.runtime.load import load_policy
 from models.trust.keyset import KeyDirectory, policy_of
 from models.trust.oms import sign
 from tests.fakes.build_site import BuildSite, files_below, make_build_site
@@ -81,7 +81,7 @@ def test_a_built_and_signed_release_verifies_loads_and_reproduces_its_golden_out
     shutil.copytree(built.directory, copy)
     sign(copy, site.keys.private_key("publisher"))
     with verify(copy, built.digest, policy_of(site.keys)) as release:
-        policy = OnnxPolicy.load(release, threads=1)
+        policy = load_policy(release, threads=1)
         golden.check(policy, release)
         assert policy.release_digest == built.digest
 
@@ -138,7 +138,7 @@ def test_an_int4_release_verifies_and_says_that_it_is_not_calibrated(site: Build
     built = build(site.request(tmp_path / "int4", ReleasePrecision.INT4))
     sign(built.directory, site.keys.private_key("publisher"))
     with verify(built.directory, built.digest, policy_of(site.keys)) as release:
-        golden.check(OnnxPolicy.load(release, threads=1), release)
+        golden.check(load_policy(release, threads=1), release)
     claim = site.chain(built).claims[1].claim
     assert isinstance(claim.parameters, QuantiseParameters)
     assert (claim.parameters.scheme, claim.parameters.group_size) == ("int4", 32)

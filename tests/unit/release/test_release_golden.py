@@ -10,14 +10,14 @@ from models.errors import GoldenMismatchError, MalformedError
 from models.quantise.apply import Precision, quantise
 from models.release import golden
 from models.release.tensors import Tensors, bytes_from_tensors, tensors_from_bytes
-from models.runtime.onnx import OnnxPolicy
+from models.runtime.load import load_policy
 from models.runtime.simulated import Failure, SimulatedPolicy, SimulatedSettings
 from tests.fakes.tiny_policy import MemoryRelease, tiny_contract, tiny_graphs, tiny_observation, tiny_release
 
 
 def _released(precision: Precision = Precision.NVFP4) -> MemoryRelease:
     graphs = quantise(tiny_graphs(), precision).graphs
-    policy = OnnxPolicy.load(tiny_release(graphs), threads=1)
+    policy = load_policy(tiny_release(graphs), threads=1)
     return tiny_release(graphs, golden.golden_bytes(policy, [tiny_observation(n) for n in range(3)]))
 
 
@@ -32,12 +32,12 @@ def _changed(
 @pytest.mark.parametrize("precision", list(Precision))
 def test_a_release_reproduces_its_own_golden_outputs(precision: Precision) -> None:
     release = _released(precision)
-    golden.check(OnnxPolicy.load(release, threads=1), release)
+    golden.check(load_policy(release, threads=1), release)
 
 
 def test_another_precision_does_not_pass_for_the_one_that_was_released() -> None:
     release = _released(Precision.NVFP4)
-    other = OnnxPolicy.load(_released(Precision.INT8), threads=1)
+    other = load_policy(_released(Precision.INT8), threads=1)
     with pytest.raises(GoldenMismatchError):
         golden.check(other, release)
 
@@ -51,7 +51,7 @@ def test_a_plan_may_be_off_by_the_tolerance_and_by_no_more(gap: float, fits: boo
     plan = np.array(tensors_from_bytes(release.contents["golden"])[0]["1.plan"], np.float32)
     plan[3, column] += np.float32(gap * tolerance)
     changed = _changed(release, "1.plan", plan)
-    policy = OnnxPolicy.load(release, threads=1)
+    policy = load_policy(release, threads=1)
     if fits:
         golden.check(policy, changed)
         return
@@ -63,7 +63,7 @@ def test_a_policy_that_says_other_words_is_a_mismatch() -> None:
     release = _released()
     changed = _changed(release, "2.tokens", np.array([3, 3, 1], np.int64))
     with pytest.raises(GoldenMismatchError, match="tokens"):
-        golden.check(OnnxPolicy.load(release, threads=1), changed)
+        golden.check(load_policy(release, threads=1), changed)
 
 
 @pytest.mark.parametrize("failure", [Failure.NOT_FINITE, Failure.WRONG_SHAPE, Failure.BEYOND_LIMITS])
@@ -137,4 +137,4 @@ def test_tolerances_are_the_releases_own() -> None:
     lenient = replace(release, manifest=msgspec.structs.replace(release.manifest, limits=limits))
     plan = np.array(tensors_from_bytes(release.contents["golden"])[0]["0.plan"], np.float32) + 1
     changed = _changed(lenient, "0.plan", plan)
-    golden.check(OnnxPolicy.load(release, threads=1), changed)
+    golden.check(load_policy(release, threads=1), changed)

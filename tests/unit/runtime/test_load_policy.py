@@ -113,5 +113,5 @@ def test_a_device_can_tell_what_it_lacks_before_anything_is_loaded() -> None:
     lacking = replace(RUNTIMES[GraphFormat.TFLITE], packages=lambda: ("no_such_package", "nor_this"))
     runtimes = {**RUNTIMES, GraphFormat.TFLITE: lacking}
     check_runtime("nvfp4", runtimes)
-    with pytest.raises(RuntimeMissingError, match="install no_such_package or nor_this"):
+    with pytest.raises(RuntimeMissingError, match="install no-such-package or nor-this"):
         check_runtime("tflite-int8", runtimes)

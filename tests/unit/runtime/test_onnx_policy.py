@@ -14,7 +14,7 @@ from models.errors import ModelNotAllowedError, PolicyFailedError
 from models.quantise.apply import Precision, quantise
 from models.quantise.nvfp4 import nvfp4_from_weight
 from models.runtime.decide import plan_from_state
-from models.runtime.onnx import OnnxPolicy
+from models.runtime.load import load_policy
 from models.runtime.policy import Knobs, Observation
 from tests.fakes.tiny_policy import probe_graphs, tiny_contract, tiny_graphs, tiny_observation, tiny_release
 
@@ -34,7 +34,7 @@ def _evaluated(model: onnx.ModelProto, feed: dict[str, Any]) -> Any:
 def test_a_plan_that_is_not_finite_reaches_the_caller_as_it_is() -> None:
     graphs = tiny_graphs()
     _with_initialiser(graphs["action"], "out_weight", np.full((64, 16), 3e38, np.float32))
-    policy = OnnxPolicy.load(tiny_release(graphs), threads=1)
+    policy = load_policy(tiny_release(graphs), threads=1)
     plan = policy.decide(tiny_observation(), Knobs(2, 4), seed=0).plan
     assert not np.isfinite(plan).all()
 
@@ -51,7 +51,7 @@ def test_a_plan_that_is_not_finite_reaches_the_caller_as_it_is() -> None:
 def test_what_the_runtime_cannot_do_is_a_failed_decision_and_not_a_foreign_error(
     spoil: Callable[[Observation], Observation],
 ) -> None:
-    policy = OnnxPolicy.load(tiny_release(), threads=1)
+    policy = load_policy(tiny_release(), threads=1)
     with pytest.raises(PolicyFailedError, match="visual graph"):
         policy.decide(spoil(tiny_observation()), Knobs(2, 1), seed=0)
     assert policy.decide(tiny_observation(), Knobs(2, 1), seed=0).plan.shape == (8, 2)
@@ -72,11 +72,11 @@ def test_graphs_of_different_width_are_not_loaded_together() -> None:
         if value.name in ("key", "value"):
             value.type.tensor_type.shape.dim[2].dim_value = 16
     with pytest.raises(ModelNotAllowedError):
-        OnnxPolicy.load(tiny_release(graphs), threads=1)
+        load_policy(tiny_release(graphs), threads=1)
 
 
 def test_reasoning_longer_than_the_knob_allows_is_cut_and_not_faked() -> None:
-    policy = OnnxPolicy.load(tiny_release(), threads=1)
+    policy = load_policy(tiny_release(), threads=1)
     observation = tiny_observation()
     whole = policy.decide(observation, Knobs(6, 1), seed=0).tokens
     for most in range(len(whole)):
@@ -84,14 +84,14 @@ def test_reasoning_longer_than_the_knob_allows_is_cut_and_not_faked() -> None:
 
 
 def test_every_token_but_the_end_enters_the_cache_once() -> None:
-    policy = OnnxPolicy.load(tiny_release(probe_graphs()), threads=1)
+    policy = load_policy(tiny_release(probe_graphs()), threads=1)
     tokens = policy.decide(tiny_observation(), Knobs(6, 1), seed=0).tokens
     assert tokens == (7, 8, 9, 10, 11, 12)  # six prefix positions and bos come before the first
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_the_flow_goes_from_the_seeds_noise_by_eulers_method(steps: int) -> None:
-    policy = OnnxPolicy.load(tiny_release(probe_graphs()), threads=1)
+    policy = load_policy(tiny_release(probe_graphs()), threads=1)
     plan = policy.decide(_lit("right", 255), Knobs(0, steps), seed=9).plan
     noise = np.random.default_rng(9).standard_normal((8, 2), np.float32)
     mean_time = sum(index / steps for index in range(steps)) / steps
@@ -99,7 +99,7 @@ def test_the_flow_goes_from_the_seeds_noise_by_eulers_method(steps: int) -> None
 
 
 def test_cameras_are_fed_in_the_contracts_order_whatever_order_they_come_in() -> None:
-    policy = OnnxPolicy.load(tiny_release(probe_graphs()), threads=1)
+    policy = load_policy(tiny_release(probe_graphs()), threads=1)
     noise = np.random.default_rng(9).standard_normal((8, 2), np.float32)
     for name, first in (("left", 1), ("right", 0)):
         plan = policy.decide(_lit(name, 1), Knobs(0, 1), seed=9).plan
@@ -125,8 +125,8 @@ def test_a_quantised_policy_computes_with_exactly_the_weights_that_its_codes_sta
         axis = 1 if layer.weight == "word_weight" else 0
         weight = nvfp4_from_weight(numpy_helper.to_array(tensor), axis).dequantised()
         _with_initialiser(plain[layer.graph], layer.weight, weight)
-    exact = OnnxPolicy.load(tiny_release(plain), threads=1)
-    quantised = OnnxPolicy.load(tiny_release(quantise(graphs, Precision.NVFP4).graphs), threads=1)
+    exact = load_policy(tiny_release(plain), threads=1)
+    quantised = load_policy(tiny_release(quantise(graphs, Precision.NVFP4).graphs), threads=1)
     for seed in range(8):
         one, other = (each.decide(tiny_observation(seed), Knobs(6, 4), seed) for each in (exact, quantised))
         assert one.tokens == other.tokens
@@ -134,7 +134,7 @@ def test_a_quantised_policy_computes_with_exactly_the_weights_that_its_codes_sta
 
 
 def test_decoding_with_a_cache_says_what_decoding_at_once_says() -> None:
-    policy = OnnxPolicy.load(tiny_release(), threads=1)
+    policy = load_policy(tiny_release(), threads=1)
     observation = tiny_observation(4)
     tokens = policy.decide(observation, Knobs(6, 1), seed=0).tokens
     graph = tiny_graphs()["reason"]
