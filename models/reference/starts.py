@@ -14,13 +14,14 @@ from models.reference.world.classes import CLASSES, ScenarioClass
 from models.reference.world.drive import World, shifts_of
 from models.reference.world.rig import CAMERAS
 from models.reference.world.scenario import Scenario, endless, perturbed
-from models.reference.world.things import LightColour
+from models.reference.world.things import LightColour, Walker
 from models.reference.world.vehicle import FRONT_M
 
 _OLD_SHARE, _ENDLESS_SHARE = 0.25, 0.08
 _HARD_BRAKE_MPS2 = -3.5
 _MOST_RAD = 0.15
 _BEYOND_M = 25.0
+_WAITING_SHARE, _SOON_SHARE = 0.5, 0.7
 
 
 def training_world(seed: int) -> World:
@@ -55,7 +56,9 @@ def _entered(one: ScenarioClass, seed: int, rng: np.random.Generator) -> Scenari
     offset, after = path.offset_m(shifts_of(scenario), np.array([start, start + 1.0]))
     error = float(rng.uniform(-1.2, 1.2)) * wide
     heading = math.atan(after - offset) + float(rng.uniform(-_MOST_RAD, _MOST_RAD)) * wide
-    speed = 0.0 if rng.random() < 0.25 else float(rng.uniform(0, 11))
+    speed = (
+        0.0 if rng.random() < (_WAITING_SHARE if scenario.walkers else 0.25) else float(rng.uniform(0, 11))
+    )
     entered = structs.replace(
         scenario, start_s_m=start, offset_m=float(offset) + error, heading_error_rad=heading, speed_mps=speed
     )
@@ -86,8 +89,17 @@ def _hastened(scenario: Scenario, rng: np.random.Generator) -> Scenario:
         for car in scenario.leads
         for early in (float(rng.uniform(0, 9)),)
     )
+    walkers = tuple(_decided(walker, rng) for walker in scenario.walkers)
     dropouts = tuple(structs.replace(gap, start_s=float(rng.uniform(-2, 3))) for gap in scenario.dropouts)
-    return structs.replace(scenario, cut_ins=cut_ins, leads=leads, dropouts=dropouts)
+    return structs.replace(scenario, cut_ins=cut_ins, leads=leads, walkers=walkers, dropouts=dropouts)
+
+
+def _decided(walker: Walker, rng: np.random.Generator) -> Walker:
+    """Mostly someone whose mind is soon made up, and who is on the way already: else a drive ends before they are gone."""
+    if rng.random() < 1 - _SOON_SHARE:
+        return walker
+    start = walker.start_d_m * (float(rng.uniform(0.0, 1.0)) if walker.speed_mps > 0 else 1.0)
+    return structs.replace(walker, dwell_s=float(rng.uniform(0.0, 1.0)), start_d_m=start)
 
 
 def _is_too_fast(world: World) -> bool:
