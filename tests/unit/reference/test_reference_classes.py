@@ -32,7 +32,7 @@ from models.reference.world.scenario import (
     bytes_from_scenario,
     scenario_from_bytes,
 )
-from models.reference.world.things import Hand
+from models.reference.world.things import Blockage, Hand
 
 SEEDS = range(5_000, 5_006)
 TICK_S = 0.05
@@ -154,3 +154,13 @@ def test_every_sentence_of_the_long_tail_says_what_is_decided() -> None:
         "lane blocked",
     ):
         assert any(part in words for words in said), part
+
+
+@pytest.mark.parametrize("along_m", [-20.0, -8.0, -4.0, 0.0, 3.0, 5.0, 6.5, 8.0, 12.0])
+def test_a_vehicle_that_blocks_the_lane_is_in_sight_until_it_no_longer_concerns_one(along_m: float) -> None:
+    blockage = Blockage(150.0, -1.0, 6.0, 2.2)
+    beside = Scenario(1, start_s_m=150.0 + along_m, offset_m=1.6, speed_mps=5.0)
+    empty, blocked = World(1, beside), World(1, msgspec.structs.replace(beside, blockages=(blockage,)))
+    images = zip(empty.render().values(), blocked.render().values(), strict=True)
+    in_sight = any(not np.array_equal(one, other) for one, other in images)
+    assert in_sight == bool(blocked.situation.path) == (along_m < blockage.length_m)
