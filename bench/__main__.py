@@ -15,7 +15,7 @@ from fleet.demo.processes import endable
 from models.errors import RoskvaError
 
 BENCHES = {
-    "reference": "every precision of the reference policy, closed loop by class of scenario, beside constant velocity",
+    "reference": "every precision of the reference policy, closed loop by class of scenario, beside three baselines",
     "journey": "offer to live, ticks, decisions and their traces over a 60 s drive with a change of release",
 }
 """Name → what it measures; each is a module here with `run(arguments) -> dict`, plain numbers by name."""
