@@ -19,7 +19,7 @@ from models.reference.export_tflite import export_tflite
 from models.runtime.decide import Decider
 from models.runtime.load import load_policy
 from models.runtime.onnx import OnnxPolicy
-from models.runtime.policy import Knobs, Observation, Policy
+from models.runtime.policy import Decision, Knobs, Observation, Policy
 from models.runtime.signature import GraphRole, action_limits, action_width
 from models.runtime.simulated import SimulatedPolicy, SimulatedSettings
 from models.runtime.tflite import TflitePolicy, interpreter_class
@@ -154,47 +154,50 @@ def test_stage_latencies_are_never_negative(policy: Policy, observation: Observa
     assert min(latency.visual_ns, latency.reason_ns, latency.action_ns) >= 0
 
 
-def test_the_same_words_said_again_give_the_same_plan(
-    policy: Policy, observation: Observation, knobs: Knobs
-) -> None:
-    decider = _decider(policy)
-    decision = policy.decide(observation, knobs, seed=4)
-    again = decider.imagine(observation, decision.tokens, knobs, seed=4)
+_DECIDERS = [name for name in _MAKERS if name != "simulated"]
+"""Those whose plans follow from words; the simulated one's doesn't."""
+
+
+@pytest.fixture(scope="module", params=_DECIDERS)
+def decider(request: pytest.FixtureRequest) -> Decider[Any]:
+    made = _MAKERS[request.param]()
+    assert isinstance(made, Decider)
+    return made
+
+
+def _asked(decider: Decider[Any], said: tuple[int, ...]) -> Decision:
+    contract = decider.contract
+    knobs = Knobs(contract.reasoning.max_tokens, contract.flow_steps)
+    return decider.imagine(tiny_observation(3, contract), said, knobs, seed=4)
+
+
+def _words(decider: Decider[Any]) -> list[int]:
+    spec = decider.contract.reasoning
+    return [token for token in range(len(spec.vocabulary)) if token not in (spec.bos, spec.eos)]
+
+
+def test_the_same_words_said_again_give_the_same_plan(decider: Decider[Any]) -> None:
+    contract = decider.contract
+    knobs = Knobs(contract.reasoning.max_tokens, contract.flow_steps)
+    decision = decider.decide(tiny_observation(3, contract), knobs, seed=4)
+    again = _asked(decider, decision.tokens)
     assert np.array_equal(again.plan, decision.plan)
     assert (again.tokens, again.reasoning) == (decision.tokens, decision.reasoning)
 
 
-def test_other_words_than_it_would_say_are_heard(
-    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
-) -> None:
-    decider, spec = _decider(policy), contract.reasoning
-    words = [token for token in range(len(spec.vocabulary)) if token not in (spec.bos, spec.eos)]
-    one, other = (decider.imagine(observation, (word,), knobs, seed=4).plan for word in words[:2])
+def test_other_words_than_it_would_say_are_heard(decider: Decider[Any]) -> None:
+    one, other = (_asked(decider, (word,)).plan for word in _words(decider)[:2])
     assert not np.array_equal(one, other)
 
 
-def test_what_stands_behind_the_end_is_not_heard(
-    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
-) -> None:
-    decider, spec = _decider(policy), contract.reasoning
-    word = next(token for token in range(len(spec.vocabulary)) if token not in (spec.bos, spec.eos))
-    short, long = (
-        decider.imagine(observation, said, knobs, seed=4).plan
-        for said in ((spec.eos,), (spec.eos, word)[: spec.max_tokens])
-    )
+def test_what_stands_behind_the_end_is_not_heard(decider: Decider[Any]) -> None:
+    spec, word = decider.contract.reasoning, _words(decider)[0]
+    short, long = (_asked(decider, said).plan for said in ((spec.eos,), (spec.eos, word)))
     assert np.array_equal(short, long)
 
 
-def test_words_that_the_contract_does_not_have_cannot_be_imagined(
-    policy: Policy, contract: PolicyContract, observation: Observation, knobs: Knobs
-) -> None:
-    decider, spec = _decider(policy), contract.reasoning
+def test_words_that_the_contract_does_not_have_cannot_be_imagined(decider: Decider[Any]) -> None:
+    spec = decider.contract.reasoning
     for said in ((len(spec.vocabulary),), (-1,), (spec.bos,) * (spec.max_tokens + 1)):
         with pytest.raises(ValueError, match="the contract has"):
-            decider.imagine(observation, said, knobs, seed=4)
-
-
-def _decider(policy: Policy) -> Decider[Any]:
-    if not isinstance(policy, Decider):
-        pytest.skip("it says nothing that its plan would follow from")
-    return policy
+            _asked(decider, said)
