@@ -145,7 +145,8 @@ def _fill(image: Pixels, edges: _Edges, colour: Colour) -> None:
 
 
 def _covered(first: int, last: int, start: float, end: float) -> Floats:
-    """How much of each pixel from `first` to `last` lies between `start` and `end`, 0 to 1."""
-    places = np.arange(first, last)
-    covered: Floats = np.minimum(places + 1, end) - np.maximum(places, start)
-    return np.minimum(np.maximum(covered, 0.0), 1.0)
+    """How much of each pixel from `first` to `last` lies between `start` and `end`: all of it but at the two edges."""
+    covered = np.ones(last - first)
+    covered[-1] = min(last, end) - max(last - 1, start)
+    covered[0] = min(first + 1, end) - max(first, start)
+    return covered
