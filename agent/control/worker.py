@@ -218,7 +218,7 @@ class DecideLoop:
         start_ns = self._clock.mono_ns()
         try:
             decision = self._policy.decide(seen, turn.knobs, sequence)
-            _check_plan(decision, self._policy.contract)
+            _check_plan(decision, seen, self._policy.contract)
         except RoskvaError as error:
             self._failed(error, self._clock.mono_ns() - start_ns)
             return
@@ -261,8 +261,14 @@ def _knobs(power: PowerRecord | None) -> tuple[float, int, int]:
     return power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps
 
 
-def _check_plan(decision: Decision, contract: PolicyContract) -> None:
-    """Raise `PolicyWorkerError` where the plan is not what the contract says, or holds a number that is none."""
+def _check_plan(decision: Decision, seen: Observation, contract: PolicyContract) -> None:
+    """Raise `PolicyWorkerError` where the plan is not what the contract says, holds a number that is none, or claims
+    another observation than the one it was made on: a plan's age is not the policy's to say."""
+    if (decision.observation_sequence, decision.observation_ns) != (seen.sequence, seen.mono_ns):
+        raise PolicyWorkerError(
+            f"plan on observation {decision.observation_sequence} of {decision.observation_ns} ns; "
+            f"it was given {seen.sequence} of {seen.mono_ns} ns"
+        )
     expected = (contract.horizon_steps, 2)
     if decision.plan.shape != expected or contract.horizon_steps > HORIZON_MAX:
         raise PolicyWorkerError(f"plan of shape {decision.plan.shape}; the contract says {expected}")

@@ -28,6 +28,12 @@ class Failure(StrEnum):
     WRONG_SHAPE = "wrong-shape"
     HANGS = "hangs"
     """`decide` waits for `SimulatedSettings.hang_s` instead of its latency."""
+    STAMPED_EARLIER = "stamped-earlier"
+    STAMPED_LATER = "stamped-later"
+    """The decision claims an observation of a second before, or after, the one that it was given."""
+
+
+_STAMPED_OFF_NS = {Failure.STAMPED_EARLIER: -1_000_000_000, Failure.STAMPED_LATER: 1_000_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ class SimulatedPolicy:
         return Decision(
             release_digest=self._digest,
             observation_sequence=observation.sequence,
-            observation_ns=observation.mono_ns,
+            observation_ns=observation.mono_ns + _STAMPED_OFF_NS.get(failure, 0),
             plan=_broken(self._plan(seed), failure),
             tokens=tokens,
             reasoning=" ".join(words[token] for token in tokens if token != self._contract.reasoning.eos),

@@ -267,6 +267,18 @@ def test_a_plan_with_a_number_that_is_none_is_never_published(bench: Bench) -> N
     assert (bench.figures.decisions, bench.figures.dropped) == (3, 3)
 
 
+@pytest.mark.parametrize("failure", [Failure.STAMPED_EARLIER, Failure.STAMPED_LATER])
+def test_a_plan_on_another_observation_than_was_given_is_never_published(
+    bench: Bench, failure: Failure
+) -> None:
+    """Old sight stamped as new would look fresh for ever."""
+    bench.serve(0.55, SimulatedSettings(failure=failure, fail_after=3))
+    plan = bench.plan
+    assert plan is not None
+    assert plan.decision == 3 * DECISIONS_PER_EPOCH + 3
+    assert (bench.figures.decisions, bench.figures.dropped) == (3, 3)
+
+
 @pytest.mark.parametrize("failure", [Failure.NOT_FINITE, Failure.WRONG_SHAPE, Failure.RAISES])
 def test_ten_failures_in_a_row_end_the_worker_with_a_reason(bench: Bench, failure: Failure) -> None:
     assert bench.serve(60.0, SimulatedSettings(failure=failure)) == 1
