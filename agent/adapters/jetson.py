@@ -4,7 +4,8 @@ Owns: where things are (hwmon by name, zones by type, below the device's root), 
 Must not know: what anyone does with a figure. Writes only the GPU's clock cap, and reads it back.
 
 Each sensor may fail alone. Rail-gated parts answer EAGAIN, which a buffered Python read mistakes for an end of
-file: everything is read with `os.open` and `os.read`, and a value may be re-used for two seconds.
+file: everything is read with `os.open` and `os.read`, and a value may be used again: degrees for two seconds,
+watts for the length of one sample, as a mean over 1 s must not be made of a moment.
 """
 
 import os
@@ -26,7 +27,8 @@ _CONF = "etc/nvpmodel.conf"
 _NVPMODEL = "usr/sbin/nvpmodel"
 _MODEL = "proc/device-tree/model"
 _EMULATED = "(emulated)"
-_MAX_AGE_NS = 2_000_000_000
+_DEGREES_AGE_NS = 2_000_000_000
+_WATTS_AGE_NS = 250_000_000
 _LOOK_AGAIN_NS = 5_000_000_000
 _READ_BYTES = 4096
 _POWER_W = (0.0, 400.0)
@@ -63,6 +65,7 @@ class _Sensor:
     paths: tuple[Path, ...]
     scale: float
     plausible: tuple[float, float]
+    max_age_ns: int
     value: float | None = None
     read_ns: int = 0
 
@@ -73,7 +76,7 @@ class _Sensor:
             for path in self.paths:
                 value *= int(read_text(path))
         except BlockingIOError:
-            if self.value is None or mono_ns - self.read_ns > _MAX_AGE_NS:
+            if self.value is None or mono_ns - self.read_ns > self.max_age_ns:
                 raise SensorError(f"{self.name} asks to try again for too long") from None
             return self.value
         except (OSError, ValueError) as error:
@@ -209,10 +212,12 @@ def read_text(path: Path) -> str:
 
 
 def _hwmon_named(root: Path, name: str) -> Path | None:
+    """The device's own folder, not the numbered link to it: a number may be another sensor's a moment later."""
     for directory in sorted((root / _HWMON).glob("hwmon*")):
         try:
-            if read_text(directory / "name") == name:
-                return directory
+            device = directory.resolve()
+            if read_text(device / "name") == name:
+                return device
         except OSError:
             continue
     return None
@@ -222,7 +227,7 @@ def _rails_below(root: Path) -> dict[str, _Sensor]:
     rails: dict[str, _Sensor] = {}
     module = _hwmon_named(root, "ina238")
     if module is not None:
-        rails[_MODULE] = _Sensor(_MODULE, (module / "power1_input",), 1e-6, _MODULE_W)
+        rails[_MODULE] = _Sensor(_MODULE, (module / "power1_input",), 1e-6, _MODULE_W, _WATTS_AGE_NS)
     shunts = _hwmon_named(root, "ina3221")
     for label in sorted(shunts.glob("in*_label")) if shunts else ():
         channel = label.name.removeprefix("in").removesuffix("_label")
@@ -234,7 +239,7 @@ def _rails_below(root: Path) -> dict[str, _Sensor]:
         except OSError:
             continue
         paths = (label.with_name(f"in{channel}_input"), current)
-        rails[name] = _Sensor(name, paths, 1e-6, _POWER_W)
+        rails[name] = _Sensor(name, paths, 1e-6, _POWER_W, _WATTS_AGE_NS)
     return rails
 
 
@@ -245,7 +250,7 @@ def _zones_below(root: Path) -> list[_Sensor]:
             kind = read_text(directory / "type")
         except OSError:
             continue
-        zones.append(_Sensor(kind, (directory / "temp",), 1e-3, _TEMPERATURE_C))
+        zones.append(_Sensor(kind, (directory / "temp",), 1e-3, _TEMPERATURE_C, _DEGREES_AGE_NS))
     return zones
 
 

@@ -82,6 +82,38 @@ def test_rails_are_found_again_by_name_after_a_boot_gave_hwmon_other_numbers(roo
     assert sample.module_w == pytest.approx(25.0)
 
 
+def test_a_renumbered_hwmon_never_lends_another_sensors_watts(root: Path) -> None:
+    """Both monitors have an in1 and a curr1; the module's would pass for the GPU's."""
+    jetson = Jetson(root, FakeClock())
+    shunts, module = _hwmon_link(root, "ina3221"), _hwmon_link(root, "ina238")
+    gpu_w = jetson.power().gpu_w
+    theirs, ours = shunts.readlink(), module.readlink()
+    for link in (shunts, module):
+        link.unlink()
+    shunts.symlink_to(ours)
+    module.symlink_to(theirs)
+    sample = jetson.power()
+    assert (sample.gpu_w, sample.failing) == (gpu_w, ())
+
+
+def test_watts_are_lent_for_one_sample_only(root: Path) -> None:
+    """A mean over 1 s is no mean if its samples are old."""
+    clock = FakeClock()
+    jetson = Jetson(root, clock)
+    rail = hwmon_named(root, "ina238") / "power1_input"
+    assert jetson.power().module_w == pytest.approx(25.0)
+    rail.unlink()
+    os.mkfifo(rail)
+    holder = os.open(rail, os.O_RDWR)
+    try:
+        clock.advance(0.1)
+        assert jetson.power().module_w == pytest.approx(25.0)
+        clock.advance(0.2)
+        assert jetson.power().failing == ("VIN",)
+    finally:
+        os.close(holder)
+
+
 def test_a_rail_that_disappears_fails_alone(root: Path) -> None:
     jetson = Jetson(root, FakeClock())
     (hwmon_named(root, "ina238") / "power1_input").unlink()
