@@ -22,10 +22,11 @@ _METER_NS = 30_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Execution:
-    """The ticks of one decision so far."""
+    """The ticks of one decision so far; its last one holds until `until_ns`, when the next tick is another's."""
 
     first_ns: int
     last_ns: int
+    until_ns: int
     ticks: int
     acceleration_mps2: float
     curvature_per_m: float
@@ -52,6 +53,7 @@ class Batcher:
 
     def applied(self, tick: AppliedRecord) -> None:
         """The follower executed one tick; decision 0 means that it followed none."""
+        self._held_until(tick)
         self._driving = tick.decision
         if tick.decision == 0:
             return
@@ -59,14 +61,23 @@ class Batcher:
         changed = int(tick.intervened != 0)
         if past is None:
             commanded = (tick.acceleration_mps2, tick.curvature_per_m)
-            self._executions[tick.decision] = _Execution(tick.mono_ns, tick.mono_ns, 1, *commanded, changed)
+            now_ns = tick.mono_ns
+            self._executions[tick.decision] = _Execution(now_ns, now_ns, now_ns, 1, *commanded, changed)
         else:
             self._executions[tick.decision] = replace(
                 past,
                 last_ns=tick.mono_ns,
+                until_ns=tick.mono_ns,
                 ticks=past.ticks + 1,
                 interventions=past.interventions + changed,
             )
+
+    def _held_until(self, tick: AppliedRecord) -> None:
+        """The decision that drove drives no more; what nobody recorded in between is not its."""
+        past = self._executions.get(self._driving)
+        if past is None or tick.decision == self._driving or tick.mono_ns - past.last_ns > _SETTLED_NS:
+            return
+        self._executions[self._driving] = replace(past, until_ns=max(past.until_ns, tick.mono_ns))
 
     def metered(self, mono_ns: int, energy_j: float) -> None:
         """The energy counter stood at `energy_j` at `mono_ns`; a counter that falls was started anew."""
@@ -111,7 +122,7 @@ class Batcher:
             applied_acceleration_mps2=execution.acceleration_mps2,
             applied_curvature_per_m=execution.curvature_per_m,
             interventions=execution.interventions,
-            energy_j=self._energy_j(execution.first_ns, execution.last_ns),
+            energy_j=self._energy_j(execution.first_ns, execution.until_ns),
         )
 
     def _energy_j(self, start_ns: int, end_ns: int) -> float:

@@ -33,7 +33,31 @@ def test_a_decision_carries_its_ticks_its_first_actuation_and_its_energy() -> No
     assert (done.ticks, done.interventions) == (10, 1)
     assert done.first_tick_utc_ns == UTC_OFFSET_NS + 100 * MS
     assert done.applied_acceleration_mps2 == 1.0
-    assert abs(done.energy_j - 4.5) < 1e-9
+    assert abs(done.energy_j - 5.0) < 1e-9, "ten periods: the last tick holds until the next decision's first"
+
+
+def test_the_energy_of_decisions_that_follow_each_other_adds_up_to_what_was_taken() -> None:
+    batcher = Batcher()
+    for number in range(201):
+        batcher.metered(number * 10 * MS, number * 0.5)
+    for number in range(201):
+        sequence = 1 + number // 7
+        batcher.decided(decision(sequence), number * 10 * MS)
+        batcher.applied(tick(number, sequence))
+    done = batcher.finished(9 * S, 0)
+    assert len(done) == 29
+    assert abs(sum(each.energy_j for each in done) - 100.0) < 1e-9
+
+
+def test_ticks_that_nobody_recorded_are_not_charged_to_the_decision_before_them() -> None:
+    batcher = Batcher()
+    batcher.decided(decision(1), 0)
+    for number in range(400):
+        batcher.metered(number * 10 * MS, number * 0.5)
+    batcher.applied(tick(10, 1))
+    batcher.applied(tick(300, 2))
+    (done,) = batcher.finished(4 * S, 0)
+    assert done.energy_j == 0.0
 
 
 def test_a_decision_that_still_drives_is_not_given_away() -> None:
