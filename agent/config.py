@@ -58,7 +58,7 @@ class PowerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The envelope that the device must stay inside, as the 1 s mean of module power."""
 
     envelope_w: Annotated[float, msgspec.Meta(ge=40, le=130)] = 120.0
-    sample_hz: Annotated[float, msgspec.Meta(ge=1, le=20)] = 10.0
+    sample_hz: Annotated[float, msgspec.Meta(ge=5, le=20)] = 10.0
 
 
 class UpdateSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

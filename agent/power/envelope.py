@@ -12,6 +12,7 @@ _MARGIN_SHARE, _MARGIN_MIN_W = 0.04, 2.5
 HOT_C, COOLED_C = 95.0, 90.0
 _HOT_SHARE = 0.85
 _GAP_S = 2.0
+_HOLD_NS = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Envelope:
 
 
 class RollingMean:
-    """Mean over the last `window_ns`, each sample holding until the next one."""
+    """Mean over the last `window_ns`, each sample holding until the next one, for half a second at most: of a time in
+    which nobody looked there is no mean."""
 
     def __init__(self, window_ns: int = WINDOW_NS) -> None:
         self._window_ns = window_ns
@@ -52,7 +54,7 @@ class RollingMean:
         weighted = weight = 0.0
         for index, (at, value) in enumerate(self._samples):
             after = self._samples[index + 1][0] if index + 1 < len(self._samples) else mono_ns
-            span = max(0, after - max(at, start))
+            span = max(0, min(after, at + _HOLD_NS) - max(at, start))
             weighted, weight = weighted + span * value, weight + span
         if weight > 0:
             return weighted / weight

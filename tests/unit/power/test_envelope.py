@@ -10,9 +10,10 @@ S = 1_000_000_000
 def test_the_mean_weighs_samples_by_the_time_they_held() -> None:
     mean = RollingMean()
     mean.add(0, 100.0)
+    mean.add(S // 2, 100.0)
     mean.add(S * 9 // 10, 50.0)
     assert mean.mean(S) == pytest.approx(95.0)
-    assert mean.mean(S + S // 2) == pytest.approx(70.0)
+    assert mean.mean(S + S * 4 // 10) == pytest.approx(75.0)
 
 
 def test_the_mean_forgets_what_is_older_than_its_window() -> None:
@@ -20,6 +21,14 @@ def test_the_mean_forgets_what_is_older_than_its_window() -> None:
     for tenth in range(100):
         mean.add(tenth * S // 10, 200.0 if tenth < 50 else 60.0)
     assert mean.mean(99 * S // 10) == pytest.approx(60.0)
+
+
+def test_after_a_gap_the_mean_speaks_only_of_what_was_seen_since() -> None:
+    mean = RollingMean()
+    mean.add(0, 60.0)
+    mean.add(10 * S, 120.0)
+    assert mean.mean(10 * S) == pytest.approx(120.0)
+    assert mean.mean(10 * S + S // 10) == pytest.approx(120.0)
 
 
 def test_a_window_without_samples_has_no_mean() -> None:
