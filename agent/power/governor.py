@@ -99,8 +99,8 @@ def ladder_for(decision_hz: float, gpu_frequencies_hz: tuple[int, ...]) -> Ladde
     """The ladder below `decision_hz`, the configured rate, and the clocks that the mode allows (rising, may be empty)."""
     clocks = _spread(gpu_frequencies_hz) or (0,)
     floor_hz = min(FLOOR_RATE_HZ, decision_hz)
-    steps = max(1, math.ceil(math.log(decision_hz / floor_hz) / math.log(_RATE_RATIO)))
-    rates = [decision_hz * (floor_hz / decision_hz) ** (step / steps) for step in range(steps + 1)]
+    steps = math.ceil(math.log(decision_hz / floor_hz) / math.log(_RATE_RATIO))
+    rates = [decision_hz * (floor_hz / decision_hz) ** (step / max(steps, 1)) for step in range(steps + 1)]
     settings = [KnobSetting(rate, _TOKENS[0], _FLOW_STEPS[0], clocks[0]) for rate in rates]
     settings += [KnobSetting(floor_hz, tokens, _FLOW_STEPS[0], clocks[0]) for tokens in _TOKENS[1:]]
     settings += [KnobSetting(floor_hz, _TOKENS[-1], flow, clocks[0]) for flow in _FLOW_STEPS[1:]]

@@ -35,7 +35,10 @@ def test_workload_is_turned_down_before_the_clock_and_in_the_named_order(ladder:
     assert settings[-1].gpu_max_freq_hz == CLOCKS[0]
 
 
-def test_every_rung_costs_less_than_the_one_above(ladder: Ladder) -> None:
+@pytest.mark.parametrize("decision_hz", [0.5, 2.0, 2.1, 10.0, 30.0])
+def test_every_rung_costs_less_than_the_one_above(decision_hz: float) -> None:
+    ladder = ladder_for(decision_hz, CLOCKS)
+    assert ladder.settings[0].decision_rate_hz == pytest.approx(decision_hz)
     assert list(ladder.costs) == sorted(set(ladder.costs), reverse=True)
 
 
