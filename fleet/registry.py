@@ -27,7 +27,7 @@ class Sample:
 
     utc_ns: int
     decisions: int
-    module_w: float
+    module_w: float | None
     envelope_w: float
     lateness_p99_ns: int
     lateness_max_ns: int
@@ -210,7 +210,7 @@ def _sample(state: DeviceState) -> Sample:
     return Sample(
         utc_ns=state.utc_ns,
         decisions=policy.decisions if policy else 0,
-        module_w=power.module_w if power else 0.0,
+        module_w=power.module_w if power else None,
         envelope_w=power.envelope_w if power else 0.0,
         lateness_p99_ns=loop.lateness_p99_ns if loop else 0,
         lateness_max_ns=loop.lateness_max_ns if loop else 0,

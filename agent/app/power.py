@@ -4,6 +4,7 @@ Owns: wiring and pacing of that process, and its end. Must not know: how the gov
 """
 
 import logging
+import math
 import signal
 from collections import deque
 from dataclasses import dataclass, field
@@ -180,10 +181,10 @@ class PowerLoop:
         said = self._sensors_text(power, heat)
         record = PowerRecord(
             envelope_w=self._config.power.envelope_w,
-            module_w=readings.module_w or 0.0,
-            gpu_w=power.gpu_w or 0.0,
-            soc_w=power.soc_w or 0.0,
-            hottest_c=heat.hottest_c or 0.0,
+            module_w=_or_nan(readings.module_w),
+            gpu_w=_or_nan(power.gpu_w),
+            soc_w=_or_nan(power.soc_w),
+            hottest_c=_or_nan(heat.hottest_c),
             energy_j=self._meters.energy.energy_j,
             gpu_max_freq_hz=self._clock_cap() or 0,
             decision_rate_hz=setting.decision_rate_hz,
@@ -232,3 +233,8 @@ class PowerLoop:
         if self._mode_cap_hz != NO_CAP:
             clocks = tuple(hz for hz in clocks if hz <= self._mode_cap_hz)
         return ladder_for(self._config.control.decision_hz, clocks)
+
+
+def _or_nan(figure: float | None) -> float:
+    """What is unknown is no number: a 0 would pass for a cool device that takes nothing."""
+    return math.nan if figure is None else figure

@@ -87,6 +87,10 @@ def _power(state: DeviceState) -> str:
         return "power does not run"
     mark = ", emulated" if state.emulated else ""
     return (
-        f"{power.module_w:.1f} of {power.envelope_w:.0f} W, {power.hottest_c:.0f} °C{mark}, "
+        f"{_said(power.module_w, 1)} of {power.envelope_w:.0f} W, {_said(power.hottest_c, 0)} °C{mark}, "
         f"{power.decision_rate_hz:.1f} decisions/s, sensors {power.sensors}"
     )
+
+
+def _said(figure: float | None, digits: int) -> str:
+    return "unknown" if figure is None else f"{figure:.{digits}f}"

@@ -339,7 +339,7 @@ UPDATE = Layout("update", UpdateRecord, "16s32sqq48s160sq")
 class PowerRecord(NamedTuple):
     """What the governor reads and commands.
 
-    `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails; the knobs bind the policy worker:
+    `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails, NaN where unknown, as `hottest_c` is; the knobs bind the worker:
     `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`. `sensors` is `ok` or what fails.
     """
 

@@ -3,6 +3,8 @@
 Owns: the translation, field by field. Must not know: boards' files, who sends what when.
 """
 
+import math
+
 from agent.board.layout import text_from
 from agent.board.records import LoopRecord, LoopState, PowerRecord, WorkerRecord, digest_from_raw
 from models.wire.messages import LoopFigures, PolicyFigures, PowerFigures
@@ -28,8 +30,8 @@ def power_figures(record: PowerRecord) -> PowerFigures:
     """The governor."""
     return PowerFigures(
         envelope_w=record.envelope_w,
-        module_w=record.module_w,
-        hottest_c=record.hottest_c,
+        module_w=_known(record.module_w),
+        hottest_c=_known(record.hottest_c),
         gpu_max_freq_hz=record.gpu_max_freq_hz,
         decision_rate_hz=record.decision_rate_hz,
         energy_j=record.energy_j,
@@ -49,3 +51,7 @@ def policy_figures(record: WorkerRecord) -> PolicyFigures:
         latency_p99_ns=record.latency_p99_ns,
         reasoning=text_from(record.sentence),
     )
+
+
+def _known(figure: float) -> float | None:
+    return figure if math.isfinite(figure) else None

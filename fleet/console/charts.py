@@ -9,7 +9,7 @@ from fleet.registry import Sample
 
 _GREEN, _AMBER, _GREY = "#12a07a", "#e39a26", "#8a9894"
 
-Points = list[list[float]]
+Points = list[list[float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ def lateness_chart() -> LineChart:
 
 
 def power_points(samples: Sequence[Sample]) -> list[Points]:
-    """[module, envelope] in watts."""
+    """[module, envelope] in watts; a gap where the module's are unknown."""
     return [
-        [[sample.utc_ns / 1e6, round(sample.module_w, 2)] for sample in samples],
+        [[sample.utc_ns / 1e6, _rounded(sample.module_w)] for sample in samples],
         [[sample.utc_ns / 1e6, sample.envelope_w] for sample in samples],
     ]
 
@@ -93,3 +93,7 @@ def _options(unit: str, lines: Sequence[Line]) -> dict[str, object]:
             for line in lines
         ],
     }
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 2)

@@ -61,9 +61,7 @@ def card_words(sight: DeviceSight, release_name: str) -> CardWords:
         ticks_alarm=bool(loop and loop.ticks_missed * 1000 > loop.ticks),
         lateness=microseconds(loop.lateness_p99_ns) if loop else NONE,
         rate=f"{sight.decision_rate_hz:.1f} Hz" if policy else NONE,
-        temperature=f"{state.power.hottest_c:.1f} °C{emulated_mark(state)}"
-        if state and state.power
-        else NONE,
+        temperature=_temperature(state),
         loop=f"{loop.state} · {loop.speed_mps:.1f} m/s" if loop else NONE,
         realtime=loop.realtime if loop else NONE,
         power=power_bar(state),
@@ -78,6 +76,8 @@ def power_bar(state: DeviceState | None) -> Bar:
     if state is None or state.power is None:
         return Bar(0.0, NONE)
     module_w, envelope_w = state.power.module_w, state.power.envelope_w
+    if module_w is None:
+        return Bar(0.0, f"unknown, of {envelope_w:.0f} W")
     share = module_w / envelope_w if envelope_w > 0 else 0.0
     return Bar(
         min(1.0, max(0.0, share)), f"{module_w:.1f} of {envelope_w:.0f} W{emulated_mark(state)}", share > 1.0
@@ -123,6 +123,11 @@ def megabytes(size_bytes: int) -> str:
 def clock_text(utc_ns: int) -> str:
     """The time of day in UTC."""
     return datetime.fromtimestamp(utc_ns / 1e9, tz=UTC).strftime("%H:%M:%S.%f")[:-5]
+
+
+def _temperature(state: DeviceState | None) -> str:
+    hottest_c = state.power.hottest_c if state and state.power else None
+    return NONE if hottest_c is None else f"{hottest_c:.1f} °C{emulated_mark(state)}"
 
 
 def _subtitle(sight: DeviceSight) -> str:

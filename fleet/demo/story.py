@@ -199,9 +199,9 @@ class Story:
     def _note_power(self, devices: list[DeviceStatus]) -> None:
         """Remember the highest 1 s mean of each device."""
         for device in devices:
-            if device.state and device.state.power:
-                worst = self._worst_w.get(device.id, 0.0)
-                self._worst_w[device.id] = max(worst, device.state.power.module_w)
+            module_w = device.state.power.module_w if device.state and device.state.power else None
+            if module_w is not None:
+                self._worst_w[device.id] = max(self._worst_w.get(device.id, 0.0), module_w)
 
 
 class _Watching:

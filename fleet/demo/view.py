@@ -144,8 +144,8 @@ def _cells(state: DeviceState | None) -> Sequence[Text | ProgressBar | str]:
         f"{loop.lateness_p99_ns / 1e3:.0f} µs" if loop else "",
         f"{loop.speed_mps:.1f} m/s" if loop else "",
         f"{state.policy.decisions}" if state.policy else "",
-        f"{power.module_w:.0f}/{power.envelope_w:.0f}" if power else "",
-        f"{power.hottest_c:.0f}" if power else "",
+        f"{_whole(power.module_w)}/{power.envelope_w:.0f}" if power else "",
+        _whole(power.hottest_c) if power else "",
     ]
 
 
@@ -160,3 +160,7 @@ def _update(state: DeviceState) -> Text | ProgressBar | str:
         if update.phase is UpdatePhase.IDLE and state.live_digest
         else f"[yellow]{update.phase}"
     )
+
+
+def _whole(figure: float | None) -> str:
+    return "?" if figure is None else f"{figure:.0f}"

@@ -84,11 +84,11 @@ class LoopFigures(Message, frozen=True):
 
 
 class PowerFigures(Message, frozen=True):
-    """What the governor sees and commands; `module_w` is the 1 s mean."""
+    """What the governor sees and commands; `module_w` is the 1 s mean. None is what no sensor says now."""
 
     envelope_w: float
-    module_w: float
-    hottest_c: float
+    module_w: float | None
+    hottest_c: float | None
     gpu_max_freq_hz: Whole
     decision_rate_hz: float
     energy_j: float

@@ -2,7 +2,8 @@
 
 from msgspec.structs import replace
 
-from fleet.console.words import card_words, digits_of, grouped, power_bar, update_bar
+from fleet.console.charts import power_points
+from fleet.console.words import NONE, Bar, card_words, digits_of, grouped, power_bar, update_bar
 from fleet.registry import Registry
 from models.wire.messages import Connection, ConnectionKind, UpdatePhase, UpdateStatus
 from tests.fakes.fleet_messages import BOOT, RELEASE, START_UTC_NS, state
@@ -57,6 +58,18 @@ def test_power_above_the_envelope_is_an_alarm() -> None:
     bar = power_bar(replace(state(), power=replace(power, module_w=121.0)))
     assert bar.alarm
     assert bar.share == 1.0
+
+
+def test_what_no_sensor_says_is_unknown_and_not_nothing() -> None:
+    power = state().power
+    assert power is not None
+    blind = replace(state(), power=replace(power, module_w=None, hottest_c=None))
+    assert power_bar(blind) == Bar(0.0, f"unknown, of {power.envelope_w:.0f} W")
+    registry, _ = registry_with_thor()
+    registry.observe_state("thor-1", blind, retained=False)
+    sight = registry.sight("thor-1")
+    assert card_words(sight, "").temperature == NONE
+    assert power_points(registry.samples("thor-1"))[0][0][1] is None
 
 
 def test_an_update_shows_phase_share_and_the_last_refusal() -> None:

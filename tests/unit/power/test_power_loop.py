@@ -1,5 +1,6 @@
 """The power process in simulated time: a governed emulated Thor, and what the board says when things fail."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from agent.power.device import PowerDevice
 from agent.power.envelope import RollingMean
 from agent.power.modes import PowerMode, PowerModes
 from agent.power.progress import WorkersMeter
+from agent.telemetry.figures import power_figures
+from models.wire.messages import PowerFigures, decode, encode
 from tests.fakes.clock import FakeClock
 from tests.fakes.jetson import FakeDevice
 from tests.fakes.synthetic_load import SyntheticWorker
@@ -107,6 +110,11 @@ def test_a_lost_rail_is_named_on_the_board_with_what_is_assumed(tmp_path: Path) 
     bench.drive(2.0)
     record = _board(bench.run)
     assert text_from(record.sensors) == "failing: VIN; module power unknown: worst case assumed"
+    assert math.isnan(record.module_w)
+    figures = power_figures(record)
+    assert figures.module_w is None
+    assert figures.hottest_c == record.hottest_c
+    assert decode(encode(figures), PowerFigures) == figures
     assert record.decision_rate_hz < before
 
 
