@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -100,18 +101,12 @@ def test_watts_are_lent_for_one_sample_only(root: Path) -> None:
     """A mean over 1 s is no mean if its samples are old."""
     clock = FakeClock()
     jetson = Jetson(root, clock)
-    rail = hwmon_named(root, "ina238") / "power1_input"
     assert jetson.power().module_w == pytest.approx(25.0)
-    rail.unlink()
-    os.mkfifo(rail)
-    holder = os.open(rail, os.O_RDWR)
-    try:
+    with _answers_eagain(hwmon_named(root, "ina238") / "power1_input"):
         clock.advance(0.1)
         assert jetson.power().module_w == pytest.approx(25.0)
         clock.advance(0.2)
         assert jetson.power().failing == ("VIN",)
-    finally:
-        os.close(holder)
 
 
 def test_a_rail_that_disappears_fails_alone(root: Path) -> None:
@@ -140,7 +135,7 @@ def test_the_sum_of_the_shunts_and_the_usb_supply_are_no_rails(root: Path) -> No
 
 
 def test_a_zone_that_answers_eagain_lends_its_last_value_for_two_seconds_and_then_fails(root: Path) -> None:
-    """A rail-gated GPU's zone says EAGAIN; so does a pipe that someone holds open without writing."""
+    """A rail-gated GPU's zone says EAGAIN."""
     clock = FakeClock()
     jetson = Jetson(root, clock)
     zone = _zone(root, "gpu-thermal")
@@ -148,17 +143,12 @@ def test_a_zone_that_answers_eagain_lends_its_last_value_for_two_seconds_and_the
         _zone(root, other).write_text("31000\n")
     zone.write_text("77000\n")
     assert jetson.heat().hottest_c == pytest.approx(77.0)
-    zone.unlink()
-    os.mkfifo(zone)
-    holder = os.open(zone, os.O_RDWR)
-    try:
+    with _answers_eagain(zone):
         clock.advance(1.5)
         assert jetson.heat() == jetson.heat()
         assert jetson.heat().hottest_c == pytest.approx(77.0)
         clock.advance(1.0)
         heat = jetson.heat()
-    finally:
-        os.close(holder)
     assert heat.failing == ("gpu-thermal",)
     assert heat.hottest_c == pytest.approx(31.0)
 
@@ -214,6 +204,18 @@ def test_host_figures_are_there_without_nvml(tmp_path: Path) -> None:
     facts = host_facts(tmp_path)
     assert 0 < facts.memory_used_bytes < facts.memory_total_bytes
     assert facts.disk_free_bytes > 0
+
+
+@contextmanager
+def _answers_eagain(file: Path) -> Iterator[None]:
+    """A pipe that someone holds open without writing says so too."""
+    file.unlink()
+    os.mkfifo(file)
+    holder = os.open(file, os.O_RDWR)
+    try:
+        yield
+    finally:
+        os.close(holder)
 
 
 def _hwmon_link(root: Path, name: str) -> Path:

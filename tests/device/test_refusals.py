@@ -91,7 +91,9 @@ class Driving:
         """The loop's record; asked again where the follower was put aside in the middle of writing one."""
         with BoardReader(self.root / "run/roskva" / LOOP_BOARD, LOOP) as board:
             reads = (board.read() for _ in range(_READS))
-            return next(stamped.record for stamped in reads if stamped is not None)
+            stamped = next((stamped for stamped in reads if stamped is not None), None)
+        assert stamped is not None, f"{LOOP_BOARD} was never whole in {_READS} reads"
+        return stamped.record
 
     def stored(self, digest: str) -> Path:
         """Where the operator's repository keeps the content `digest`."""

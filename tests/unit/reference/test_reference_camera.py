@@ -1,8 +1,12 @@
 """The cameras show what driving needs."""
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models.reference.world.boxes import Box, paint
 from models.reference.world.drive import World
 from models.reference.world.rig import CAMERAS
 from models.reference.world.road import circuit
@@ -61,3 +65,23 @@ def test_the_stop_line_is_in_view_until_the_bumper_is_on_it() -> None:
     with_line = TrafficLight(START + 4.1 + 0.5)
     near = _seen(lights=(with_line,))[WIDE].astype(int) - _seen()[WIDE].astype(int)
     assert np.abs(near[-10:, 20:44]).max() > 60
+
+
+_EDGE_PX = st.floats(-40.0, 104.0)
+
+
+@given(_EDGE_PX, _EDGE_PX, _EDGE_PX, _EDGE_PX)
+def test_what_is_painted_covers_as_much_as_it_measures_however_small(
+    left: float, right: float, top: float, bottom: float
+) -> None:
+    camera, away_m = CAMERAS[1], 20.0
+    (left, right), (top, bottom) = sorted((left, right)), sorted((top, bottom))
+    to_m = away_m / camera.focal_px
+    across = [(camera.width_px / 2 - u) * to_m for u in (left, right)]
+    up = [(camera.height_px / 2 - v) * to_m for v in (bottom, top)]
+    face = [(away_m, y_m, z_m) for z_m in up for y_m in across]
+    image = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
+    paint(image, camera, [Box(0, 0, 0.1, 1, 0, 1, (1.0, 1.0, 1.0))], np.array([face * 2]))
+    in_view = [np.clip(edges, 0, most) for edges, most in (((left, right), 64), ((top, bottom), 32))]
+    assert image.sum() / 3 == pytest.approx(float(np.prod([high - low for low, high in in_view])), abs=1e-3)
+    assert 0 <= image.min() <= image.max() <= 1 + 1e-6
