@@ -339,8 +339,8 @@ UPDATE = Layout("update", UpdateRecord, "16s32sqq48s160sq")
 class PowerRecord(NamedTuple):
     """What the governor reads and commands.
 
-    `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails, NaN where unknown, as `hottest_c` is; the knobs bind the worker:
-    `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`. `sensors` is `ok` or what fails.
+    `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails; these and `hottest_c` are NaN where unknown. The knobs bind
+    the policy worker: `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`. `sensors` is `ok` or what fails.
     """
 
     envelope_w: float

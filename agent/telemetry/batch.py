@@ -53,7 +53,7 @@ class Batcher:
 
     def applied(self, tick: AppliedRecord) -> None:
         """The follower executed one tick; decision 0 means that it followed none."""
-        self._held_until(tick)
+        self._hold_until(tick)
         self._driving = tick.decision
         if tick.decision == 0:
             return
@@ -72,8 +72,8 @@ class Batcher:
                 interventions=past.interventions + changed,
             )
 
-    def _held_until(self, tick: AppliedRecord) -> None:
-        """The decision that drove drives no more; what nobody recorded in between is not its."""
+    def _hold_until(self, tick: AppliedRecord) -> None:
+        """Where `tick` is another decision's, the one before held until then, unless ticks between them are lost."""
         past = self._executions.get(self._driving)
         if past is None or tick.decision == self._driving or tick.mono_ns - past.last_ns > _SETTLED_NS:
             return
