@@ -99,6 +99,7 @@ class ControlLine:
             loop=LoopState(loop.state) if loop else LoopState.WAITING,
             decisions=worker.decisions if worker else 0,
             latency_p99_ns=worker.latency_p99_ns if worker else 0,
+            # Unknown watts are NaN, and no breach: the governor already assumes the worst.
             over_envelope=bool(power and power.module_w > power.envelope_w),
             reason=text_from(policy.reason),
             detail=text_from(policy.detail),
