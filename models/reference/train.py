@@ -22,6 +22,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.errors import RoskvaError
 from models.reference.checkpoint import TrainingRecord, point_of
@@ -38,7 +39,7 @@ from models.reference.run import STATE, Run, Schedule, begin, save
 EVALUATION_SEED = 7_000_000
 _WARM_UP_STEPS = 150
 _STUDENT_FROM = 0.12
-_STUDENT_EVERY_S = 30.0
+_STUDENT_EVERY = 1 / 160
 _EMA = 0.998
 _PICK_UP_S = 2.0
 _FIRST_SECOND = 10
@@ -61,8 +62,9 @@ def step(run: Run, batch: list[Tensor]) -> None:
     torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
     run.optimiser.step()
     with torch.no_grad():
-        for name, value in run.network.state_dict().items():
-            run.average[name].lerp_(value, 1 - min(_EMA, record.steps / (record.steps + 20)))
+        kept = min(_EMA, record.steps / (record.steps + 20))
+        learnt = list(run.network.state_dict().values())
+        get_ema_multi_avg_fn(kept)(list(run.average.values()), learnt, record.steps)
     seen, weight = float(plan.detach()), 0.02 if record.steps else 1.0
     record.training_loss += weight * (seen - record.training_loss)
     record.steps += 1
@@ -142,13 +144,13 @@ def train(out: Path, seed: int, schedule: Schedule) -> TrainingRecord:
     with Progress(*columns) as progress, _collecting(run, out) as collectors:
         task = progress.add_task("collecting", total=1.0)
         run.begun_s = monotonic()
-        saved_s = told_s = run.record.wall_seconds
+        saved_s, told = run.record.wall_seconds, run.share
         while run.share < 1.0:
             _round(run, memory, collectors)
             progress.update(task, completed=run.share, description=_told(run.record))
-            if run.share > _STUDENT_FROM and run.record.wall_seconds - told_s >= _STUDENT_EVERY_S:
+            if run.share > _STUDENT_FROM and run.share - told >= _STUDENT_EVERY:
                 _tell_student(run, out / STATE)
-                told_s = run.record.wall_seconds
+                told = run.share
             if run.record.wall_seconds - saved_s >= schedule.save_every_s or run.share >= 1.0:
                 _evaluate(run, held_out)
                 save(run, out)
