@@ -118,11 +118,12 @@ ACTUATION = Layout("actuation", ActuationRecord, "qqdd")
 class AppliedRecord(NamedTuple):
     """One tick, for the ring: what was commanded, on whose decision, and what the gate changed.
 
-    `decision` is the sequence of the decision whose plan was followed, 0 for none; `intervened` is a bit set of
+    `mono_ns - due_ns` is how late it began. `decision` is the sequence of the decision whose plan was followed, 0 for none; `intervened` is a bit set of
     `GateReason`.
     """
 
     tick: int
+    due_ns: int
     mono_ns: int
     decision: int
     acceleration_mps2: float
@@ -130,7 +131,7 @@ class AppliedRecord(NamedTuple):
     intervened: int
 
 
-APPLIED = Layout("applied", AppliedRecord, "qqqddq")
+APPLIED = Layout("applied", AppliedRecord, "qqqqddq")
 
 
 class LoopState(IntEnum):
@@ -145,9 +146,11 @@ class LoopState(IntEnum):
 
 
 class LoopRecord(NamedTuple):
-    """The follower's figures since its start. `realtime` says in words what was achieved.
+    """The loop's figures. `realtime` says in words what was achieved.
 
-    `recent_misses` are the latest spans in which it missed ticks, as `bytes_from_spans` packs them.
+    The counts of ticks and interventions go on where a follower takes over from one that ended less than 10 s ago; the
+    durations are since the start of this one: how late ticks began, how far apart they began, how long they took. `recent_misses` are the
+    latest spans in which ticks were missed, as `bytes_from_spans` packs them.
     """
 
     state: int
@@ -158,7 +161,13 @@ class LoopRecord(NamedTuple):
     lateness_p99_ns: int
     lateness_p999_ns: int
     lateness_max_ns: int
+    period_p50_ns: int
+    period_p99_ns: int
+    period_p999_ns: int
+    period_max_ns: int
+    execution_p50_ns: int
     execution_p99_ns: int
+    execution_p999_ns: int
     execution_max_ns: int
     gate_interventions: int
     plans_rejected: int
@@ -169,7 +178,7 @@ class LoopRecord(NamedTuple):
     recent_misses: bytes
 
 
-LOOP = Layout("loop", LoopRecord, "qqqqqqqqqqqqqqd64s128s")
+LOOP = Layout("loop", LoopRecord, "qqqqqqqqqqqqqqqqqqqqd64s128s")
 SPANS_MAX = 8
 _SPANS = struct.Struct(f"<{2 * SPANS_MAX}q")
 

@@ -41,18 +41,15 @@ from agent.board.records import (
     plan_board,
 )
 from agent.board.ring import RingWriter
-from agent.board.seqlock import BoardReader, BoardWriter
-from agent.control.gate import DEVICE_LIMITS, REST, Command, GateLimits, GateReason, Situation, passed
-from agent.control.pacing import Histogram, Pacer
+from agent.board.seqlock import BoardWriter
+from agent.control.earlier import earlier
+from agent.control.gate import DEVICE_LIMITS, Command, GateLimits, GateReason, Situation, passed
+from agent.control.pacing import Histogram, Pacer, Spread
 from agent.control.plan import FollowRules, Motion, PlanFollower, Selected
-from agent.errors import BoardError
 from agent.ports import Clock
 
 _REPORT_TICKS = 10
-_QUANTILE_TICKS = 100
 _VEHICLE_MAX_AGE_NS = 300_000_000
-_TAKE_OVER_NS = 500_000_000
-"""A command on the board that is younger than this is still in force when a follower starts."""
 _LATENCY_MAX_NS = 1_000_000_000
 """The most that a plan may be older for the latency that its release promises."""
 _FOLLOWS = (LoopState.OK, LoopState.DEGRADED)
@@ -64,7 +61,9 @@ class Follower:
 
     def __init__(self, run: Path, clock: Clock, tick_hz: float) -> None:
         self._clock = clock
-        self._pacer = Pacer(clock, round(1e9 / tick_hz))
+        period_ns = round(1e9 / tick_hz)
+        before = earlier(run, clock.mono_ns(), period_ns)
+        self._pacer = Pacer(clock, period_ns, before.last_ns, before.missed)
         self._execution = Histogram()
         self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
         self._policy: Feed[PolicyRecord] = Feed(run / POLICY_BOARD, POLICY)
@@ -80,11 +79,12 @@ class Follower:
         self._gate_limits = self._stop_limits = DEVICE_LIMITS
         self._offered = (0, 0)
         self._limited = (0, NO_DIGEST)
-        self._last = _command_in_force(run, clock.mono_ns())
+        self._last = before.command
         self._speed_mps = 0.0
-        self._ticks = 0
-        self._interventions = 0
-        self._quantiles: tuple[int, ...] = (0, 0, 0, 0)
+        self._ticks = before.ticks
+        self._interventions = before.interventions
+        self._durations = (self._pacer.lateness, self._pacer.period, self._execution)
+        self._spreads = [Spread()] * len(self._durations)
         self._realtime = b"none"
         self._misses = bytes_from_spans(())
 
@@ -92,12 +92,13 @@ class Follower:
         """Tick until `stopping`; `realtime` is told to readers as what the kernel granted."""
         self._realtime = bytes_from_text(realtime or "none", 64)
         while not stopping():
-            if self._pacer.wait().missed:
+            wake = self._pacer.wait()
+            if wake.missed:
                 self._misses = bytes_from_spans(self._pacer.misses)
-            self.tick()
+            self.tick(wake.deadline_ns)
 
-    def tick(self) -> None:
-        """One turn: read what is new, decide what is due, let the gate see it, command, record."""
+    def tick(self, due_ns: int) -> None:
+        """The turn due at `due_ns`: read what is new, decide what is due, let the gate see it, command, record."""
         now_ns = self._clock.mono_ns()
         self._vehicle.news(now_ns)
         vehicle = self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
@@ -111,7 +112,7 @@ class Follower:
         follows = known and motion.state in _FOLLOWS
         limits = self._gate_limits if follows else self._stop_limits
         command, reason = passed(motion.proposed, self._last, situation, limits)
-        self._command(now_ns, command, motion, reason)
+        self._command((due_ns, now_ns), command, motion, reason)
         if self._ticks % _REPORT_TICKS == 0:
             self._report(now_ns, motion, speed_mps)
         self._execution.add(self._clock.mono_ns() - now_ns)
@@ -157,35 +158,31 @@ class Follower:
         latency_ns = min(max(record.decision_p99_ns, 0), _LATENCY_MAX_NS)
         self._follow.rules = replace(self._follow.rules, latency_ns=latency_ns)
 
-    def _command(self, now_ns: int, command: Command, motion: Motion, reason: GateReason) -> None:
-        """Send `command` to the plant and to the record."""
+    def _command(
+        self, times_ns: tuple[int, int], command: Command, motion: Motion, reason: GateReason
+    ) -> None:
+        """Send `command` to the plant and to the record; `times_ns` are when the tick was due, and when it began."""
         self._ticks += 1
         self._interventions += reason is not GateReason.NONE
         self._last = command
+        now_ns = times_ns[1]
         self._actuation.write(ActuationRecord(self._ticks, now_ns, *command), now_ns)
-        applied = AppliedRecord(self._ticks, now_ns, motion.decision, *command, int(reason))
+        applied = AppliedRecord(self._ticks, *times_ns, motion.decision, *command, int(reason))
         self._ring.push(self._packer.pack(*applied))
 
     def _report(self, now_ns: int, motion: Motion, speed_mps: float) -> None:
-        """Publish the figures; the quantiles are taken every second, they cost most."""
-        lateness = self._pacer.lateness
-        if self._ticks % _QUANTILE_TICKS == 0:
-            self._quantiles = (
-                *lateness.quantiles((0.5, 0.99, 0.999)),
-                *self._execution.quantiles((0.99,)),
-            )
-        p50_ns, p99_ns, p999_ns, execution_p99_ns = self._quantiles
+        """Publish the figures; of the durations one after the other is looked at anew, for that costs most."""
+        turn = self._ticks // _REPORT_TICKS % len(self._durations)
+        self._spreads[turn] = self._durations[turn].spread
+        lateness, period, execution = self._spreads
         record = LoopRecord(
-            state=int(motion.state),
-            tick_period_ns=self._pacer.period_ns,
-            ticks=self._ticks,
-            ticks_missed=self._pacer.missed,
-            lateness_p50_ns=p50_ns,
-            lateness_p99_ns=p99_ns,
-            lateness_p999_ns=p999_ns,
-            lateness_max_ns=lateness.max_ns,
-            execution_p99_ns=execution_p99_ns,
-            execution_max_ns=self._execution.max_ns,
+            int(motion.state),
+            self._pacer.period_ns,
+            self._ticks,
+            self._pacer.missed,
+            *lateness,
+            *period,
+            *execution,
             gate_interventions=self._interventions,
             plans_rejected=self._follow.rejected,
             decision=motion.decision,
@@ -195,15 +192,3 @@ class Follower:
             recent_misses=self._misses,
         )
         self._loop.write(record, now_ns)
-
-
-def _command_in_force(run: Path, now_ns: int) -> Command:
-    """What an earlier follower commanded a moment ago, so that a restart is no jolt; else rest."""
-    try:
-        with BoardReader(run / ACTUATION_BOARD, ACTUATION) as board:
-            stamped = board.read()
-    except BoardError:
-        return REST
-    if stamped is None or abs(now_ns - stamped.mono_ns) > _TAKE_OVER_NS:
-        return REST
-    return Command(stamped.record.acceleration_mps2, stamped.record.curvature_per_m)

@@ -1,6 +1,6 @@
 """Pacing: absolute deadlines, whole periods skipped, and what the deadlines really were.
 
-Owns: the next deadline, the count of missed ticks, the histograms of lateness and execution.
+Owns: the next deadline, the count of missed ticks, the histograms of lateness and period.
 Must not know: what a tick does.
 """
 
@@ -15,6 +15,16 @@ _SUB_BITS = 3
 _SUBS = 1 << _SUB_BITS
 _BUCKETS = 40 * _SUBS
 """Up to 2^42 ns, over an hour; each bucket is at most an eighth of its value wide."""
+_SPREAD = (0.5, 0.99, 0.999)
+
+
+class Spread(NamedTuple):
+    """Quantiles of some durations, and the longest."""
+
+    p50_ns: int = 0
+    p99_ns: int = 0
+    p999_ns: int = 0
+    max_ns: int = 0
 
 
 class Histogram:
@@ -42,6 +52,12 @@ class Histogram:
             while count and len(found) < len(shares) and seen >= shares[len(found)] * self.total:
                 found.append(min(_upper_ns(bucket), self.max_ns))
         return (*found, *[self.max_ns] * (len(shares) - len(found)))
+
+    @property
+    def spread(self) -> Spread:
+        """Zeros where nothing was added."""
+        p50_ns, p99_ns, p999_ns = self.quantiles(_SPREAD)
+        return Spread(p50_ns, p99_ns, p999_ns, self.max_ns)
 
 
 def _bucket(duration_ns: int) -> int:
@@ -75,14 +91,19 @@ MISSES_KEPT = 8
 
 
 class Pacer:
-    """Deadlines `period_ns` apart, from the first `wait` on. A tick that runs over loses whole periods, never phase."""
+    """Deadlines `period_ns` apart, from the first `wait` on. A tick that runs over loses whole periods, never phase.
 
-    def __init__(self, clock: Clock, period_ns: int) -> None:
+    Where a loop goes on for another, whose last tick was at `last_ns` and which had `missed` some, the deadlines since are
+    this one's too, and those that passed meanwhile are missed.
+    """
+
+    def __init__(self, clock: Clock, period_ns: int, last_ns: int | None = None, missed: int = 0) -> None:
         self._clock, self.period_ns = clock, period_ns
-        self._next_ns: int | None = None
-        self.missed = 0
+        self._next_ns = None if last_ns is None else last_ns + period_ns
+        self._woke_ns: int | None = None
+        self.missed = missed
         self.misses: deque[Miss] = deque(maxlen=MISSES_KEPT)
-        self.lateness = Histogram()
+        self.lateness, self.period = Histogram(), Histogram()
 
     def wait(self) -> Wake:
         """Sleep until the next deadline that has not passed."""
@@ -94,8 +115,10 @@ class Pacer:
             self.misses.append(Miss(next_ns - self.period_ns, now_ns))
         deadline_ns = next_ns + missed * self.period_ns
         self._clock.sleep_until(deadline_ns)
-        lateness_ns = self._clock.mono_ns() - deadline_ns
-        self.lateness.add(lateness_ns)
+        woke_ns = self._clock.mono_ns()
+        self.lateness.add(woke_ns - deadline_ns)
+        if self._woke_ns is not None:
+            self.period.add(woke_ns - self._woke_ns)
         self.missed += missed
-        self._next_ns = deadline_ns + self.period_ns
-        return Wake(deadline_ns, lateness_ns, missed)
+        self._woke_ns, self._next_ns = woke_ns, deadline_ns + self.period_ns
+        return Wake(deadline_ns, woke_ns - deadline_ns, missed)

@@ -119,21 +119,11 @@ class FakeControl:
 
 
 def _loop_in(state: LoopState) -> LoopRecord:
-    return LoopRecord(
+    blank = LOOP.record_from(LOOP.packer.unpack(bytes(LOOP.packer.size)))
+    return blank._replace(
         state=state,
         tick_period_ns=10_000_000,
         ticks=1,
-        ticks_missed=0,
-        lateness_p50_ns=0,
-        lateness_p99_ns=0,
-        lateness_p999_ns=0,
-        lateness_max_ns=0,
-        execution_p99_ns=0,
-        execution_max_ns=0,
-        gate_interventions=0,
-        plans_rejected=0,
-        decision=0,
-        plan_age_ns=0,
         speed_mps=5.0,
         realtime=b"none",
         recent_misses=bytes_from_spans(()),

@@ -44,8 +44,8 @@ SOUND = LimitsRecord(1, DIGEST, 3.0, 6.0, 40.0, 0.2, 0.5, 3.0, 20.0, 0)
 class Bench:
     """A follower whose surroundings are written by hand."""
 
-    def __init__(self, run: Path) -> None:
-        self.run, self.clock = run, FakeClock(10 * _S)
+    def __init__(self, run: Path, clock: FakeClock | None = None) -> None:
+        self.run, self.clock = run, clock or FakeClock(10 * _S)
         self.follower = Follower(run, self.clock, 100.0)
         self._vehicle = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
         self._policy = BoardWriter(run / POLICY_BOARD, POLICY)
@@ -81,7 +81,16 @@ class Bench:
                 blank = VEHICLE.record_from(VEHICLE.packer.unpack(bytes(VEHICLE.packer.size)))
                 told = blank._replace(speed_mps=self.speed_mps)
                 self._vehicle.write(told, self.clock.mono_ns())
-            self.follower.tick()
+            self.follower.tick(self.clock.mono_ns())
+        return self.applied()
+
+    def ticks_by_itself(self, count: int) -> None:
+        """`count` ticks at the follower's own pace, with nobody around."""
+        stops = iter([False] * count + [True])
+        self.follower.run(lambda: next(stops), "")
+
+    def applied(self) -> list[AppliedRecord]:
+        """The ticks since the last call."""
         reader = RingReader(self.run / APPLIED_RING)
         ticks = [AppliedRecord(*APPLIED.packer.unpack(raw)) for raw in reader.drain(9999)]
         reader.close()
@@ -112,7 +121,7 @@ def test_alone_on_the_device_it_waits_and_brakes_gently(tmp_path: Path) -> None:
     follower = Follower(tmp_path, clock, 100.0)
     for _ in range(200):
         clock.advance(0.01)
-        follower.tick()
+        follower.tick(clock.mono_ns())
     with BoardReader(tmp_path / ACTUATION_BOARD, ACTUATION) as board:
         stamped = board.read()
     assert stamped is not None
@@ -131,7 +140,7 @@ def test_a_plan_reaches_the_actuators_and_the_record_within_one_tick(bench: Benc
     last = bench.tick(50)[-1]
     assert (last.acceleration_mps2, last.curvature_per_m) == pytest.approx((0.2, 0.01))
     assert last.intervened == GateReason.NONE
-    assert bench.actuation[2:] == last[3:5]
+    assert bench.actuation[2:] == (last.acceleration_mps2, last.curvature_per_m)
 
 
 def test_a_plan_whose_release_promised_nothing_is_not_followed(bench: Bench) -> None:
@@ -238,7 +247,7 @@ def test_a_follower_that_starts_while_driving_goes_on_with_the_command_and_the_p
     before = bench.tick(60)[-1]
     bench.follower = Follower(bench.run, bench.clock, 100.0)
     after = bench.tick()[0]
-    assert (after.tick, after.decision) == (1, number)
+    assert (after.tick, after.decision) == (before.tick + 1, number)
     assert after.acceleration_mps2 == pytest.approx(before.acceleration_mps2, abs=0.4)
     assert after.curvature_per_m == pytest.approx(before.curvature_per_m, abs=0.005)
 
@@ -253,6 +262,69 @@ def test_the_figures_are_those_of_the_ticks(bench: Bench) -> None:
     assert (loop.ticks, loop.ticks_missed, loop.tick_period_ns) == (100, 0, 10_000_000)
     assert (loop.state, loop.decision, loop.speed_mps) == (LoopState.OK, number, 5.0)
     assert loop.plan_age_ns == pytest.approx(0.7 * _S, abs=0.02 * _S)
+
+
+def test_the_record_says_when_each_tick_was_due(bench: Bench) -> None:
+    bench.ticks_by_itself(3)
+    ticks = bench.applied()
+    assert [tick.mono_ns - tick.due_ns for tick in ticks] == [0, 0, 0]
+    assert [tick.due_ns - ticks[0].due_ns for tick in ticks] == [0, 10_000_000, 20_000_000]
+
+
+def test_ticks_lost_while_no_follower_ran_are_missed_ticks_and_keep_their_phase(bench: Bench) -> None:
+    bench.ticks_by_itself(35)
+    last = bench.applied()[-1]
+    bench.clock.advance(1.204)
+    bench.follower = Follower(bench.run, bench.clock, 100.0)
+    bench.ticks_by_itself(10)
+    first = bench.applied()[0]
+    assert (first.due_ns - last.mono_ns) % 10_000_000 == 0
+    assert first.tick == last.tick + 1
+    assert bench.loop.ticks_missed == 120
+    assert (first.due_ns - last.mono_ns) // 10_000_000 - 1 == 120
+
+
+def test_ticks_that_the_board_had_not_told_yet_are_not_taken_for_missed_ones(bench: Bench) -> None:
+    bench.ticks_by_itself(37)
+    bench.follower = Follower(bench.run, bench.clock, 100.0)
+    bench.ticks_by_itself(10)
+    assert (bench.loop.ticks, bench.loop.ticks_missed) == (40, 0)
+
+
+def test_a_miss_that_the_board_had_not_told_yet_is_not_forgotten(bench: Bench) -> None:
+    bench.ticks_by_itself(30)
+    bench.clock.advance(0.055)
+    bench.ticks_by_itself(3)
+    bench.follower = Follower(bench.run, bench.clock, 100.0)
+    bench.ticks_by_itself(10)
+    assert bench.loop.ticks_missed == 5
+
+
+@pytest.mark.parametrize(("away_s", "rate_hz"), [(10.5, 100.0), (0.1, 50.0)])
+def test_a_loop_that_was_ended_on_purpose_or_had_another_rate_begins_to_count_anew(
+    bench: Bench, away_s: float, rate_hz: float
+) -> None:
+    bench.ticks_by_itself(30)
+    bench.clock.advance(away_s)
+    bench.follower = Follower(bench.run, bench.clock, rate_hz)
+    bench.ticks_by_itself(10)
+    assert (bench.loop.ticks, bench.loop.ticks_missed) == (10, 0)
+
+
+def test_lateness_period_and_execution_are_told_apart(tmp_path: Path) -> None:
+    class Late(FakeClock):
+        """Wakes every third time 2 ms late, so that ticks begin 10, 12 and 8 ms apart."""
+
+        def sleep_until(self, mono_ns: int) -> None:
+            super().sleep_until(mono_ns + 2_000_000 * (len(self.sleeps) % 3 == 2))
+
+    bench = Bench(tmp_path, Late(10 * _S))
+    bench.ticks_by_itself(90)
+    loop = bench.loop
+    assert (loop.lateness_p50_ns, loop.lateness_max_ns) == (0, 2_000_000)
+    assert loop.period_p50_ns == pytest.approx(10_000_000, rel=0.125)
+    assert (loop.period_p999_ns, loop.period_max_ns) == (12_000_000, 12_000_000)
+    assert loop.execution_max_ns == 0
 
 
 def test_what_the_kernel_granted_is_told_to_readers(bench: Bench) -> None:

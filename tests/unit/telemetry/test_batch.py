@@ -18,7 +18,7 @@ def decision(sequence: int) -> DecisionRecord:
 
 
 def tick(number: int, sequence: int, intervened: int = 0, acceleration: float = 1.0) -> AppliedRecord:
-    return AppliedRecord(number, number * 10 * MS, sequence, acceleration, 0.01, intervened)
+    return AppliedRecord(number, number * 10 * MS, number * 10 * MS, sequence, acceleration, 0.01, intervened)
 
 
 def test_a_decision_carries_its_ticks_its_first_actuation_and_its_energy() -> None:

@@ -38,7 +38,7 @@ def decision(sequence: int) -> bytes:
 
 
 def applied(number: int, sequence: int, mono_ns: int) -> bytes:
-    return APPLIED.packer.pack(*AppliedRecord(number, mono_ns, sequence, 0.5, 0.0, 0))
+    return APPLIED.packer.pack(*AppliedRecord(number, mono_ns, mono_ns, sequence, 0.5, 0.0, 0))
 
 
 def rig(run: Path, clock: FakeClock) -> tuple[Recorder, Spool]:
