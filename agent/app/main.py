@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from agent.config import CONFIG_PATH, load_config
+from agent.config import CONFIG_PATH, AgentConfig, load_config
+from agent.control.realtime import stay_off
 from models.errors import RoskvaError
 
 app = typer.Typer(help="The agent of one device.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -24,7 +25,7 @@ def manage(root: Root = Path("/")) -> None:
     """Run the manage process: network, updates, telemetry."""
     from agent.app.manage import run
 
-    raise typer.Exit(run(root, load_config(root)))
+    raise typer.Exit(run(root, _beside_the_loop(root)))
 
 
 @app.command()
@@ -32,7 +33,7 @@ def control(root: Root = Path("/")) -> None:
     """Run the control process: the loop and the policy."""
     from agent.app.control import run
 
-    raise typer.Exit(run(root, load_config(root)))
+    raise typer.Exit(run(root, _beside_the_loop(root)))
 
 
 @app.command()
@@ -40,7 +41,7 @@ def power(root: Root = Path("/")) -> None:
     """Run the power process: the governor."""
     from agent.app.power import run
 
-    raise typer.Exit(run(root, load_config(root)))
+    raise typer.Exit(run(root, _beside_the_loop(root)))
 
 
 @app.command()
@@ -73,6 +74,13 @@ def emulate(context: typer.Context) -> None:
     typer.main.get_command(emulator).main(
         context.args, prog_name="roskva-agent emulate", standalone_mode=True
     )
+
+
+def _beside_the_loop(root: Path) -> AgentConfig:
+    """The configuration, for a process that leaves the follower's core to it."""
+    config = load_config(root)
+    stay_off(config.control.core)
+    return config
 
 
 def main() -> None:
