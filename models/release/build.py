@@ -47,6 +47,7 @@ from models.release.manifest import (
     ReleaseLimits,
     ReleaseManifest,
     bytes_from_manifest,
+    chunk_bytes_for,
     manifest_from_bytes,
 )
 from models.release.names import NameRule, check_name
@@ -57,7 +58,6 @@ from models.runtime.signature import GraphRole
 from models.trust.atomic import sync_folder, write_atomically
 from models.trust.keyset import KeyDirectory, policy_of
 
-CHUNK_BYTES = 65536
 GOLDEN_CASES = 4
 COMPARED_CASES = 24
 """Observations on which the quantised policy is compared with the float one; the golden cases are among them."""
@@ -225,7 +225,7 @@ class _Build:
             precision=str(request.precision),
             contract=contract,
             limits=request.limits or limits,
-            files=tuple(_release_file(folder, entry) for entry in scan(folder)),
+            files=_release_files(folder),
             model_digest=subjects.leaf,
             checkpoint_digest=subjects.checkpoint,
             ancestors=ancestors,
@@ -293,12 +293,18 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
         write_atomically(folder / path, [data])
 
 
-def _release_file(folder: Path, entry: FileEntry) -> ReleaseFile:
+def _release_files(folder: Path) -> tuple[ReleaseFile, ...]:
+    entries = scan(folder)
+    chunk_bytes = chunk_bytes_for(sum(entry.size_bytes for entry in entries))
+    return tuple(_release_file(folder, entry, chunk_bytes) for entry in entries)
+
+
+def _release_file(folder: Path, entry: FileEntry, chunk_bytes: int) -> ReleaseFile:
     return ReleaseFile(
         path=entry.path,
         role=_ROLES[entry.path],
         size_bytes=entry.size_bytes,
         digest=entry.digest,
-        chunk_bytes=CHUNK_BYTES,
-        chunks=chunk_digests(folder / entry.path, CHUNK_BYTES),
+        chunk_bytes=chunk_bytes,
+        chunks=chunk_digests(folder / entry.path, chunk_bytes),
     )

@@ -18,6 +18,9 @@ CLAIMS_NAME = "claims.jsonl"
 GOLDEN_NAME = "golden.safetensors"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILES = 4096
+MAX_CHUNK_BYTES = 1 << 20
+"""The most that a device reads in one reply."""
+_CHUNK_BYTES, _CHUNKS_MAX = 1 << 16, 8192
 SCHEMA = 1
 
 _Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
@@ -36,6 +39,15 @@ class ReleaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str
     chunk_bytes: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
     chunks: tuple[str, ...]
+
+
+def chunk_bytes_for(release_bytes: int) -> int:
+    """How long the chunks of a release's files are: 64 KiB, so that little is fetched twice after a failure, and longer,
+    up to 1 MiB, where a digest for each would not leave `release.json` small. 13 GiB fit."""
+    chunk_bytes = _CHUNK_BYTES
+    while chunk_bytes < MAX_CHUNK_BYTES and release_bytes > chunk_bytes * _CHUNKS_MAX:
+        chunk_bytes *= 2
+    return chunk_bytes
 
 
 class ReleaseLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,15 @@ import pytest
 
 from models.contract import JointActions, PolicyContract
 from models.errors import MalformedError
-from models.release.manifest import ReleaseManifest, bytes_from_manifest, manifest_from_bytes
+from models.release.manifest import (
+    MAX_MANIFEST_BYTES,
+    ReleaseFile,
+    ReleaseManifest,
+    bytes_from_manifest,
+    chunk_bytes_for,
+    manifest_from_bytes,
+)
+from models.wire.messages import MAX_RANGE_BYTES
 from tests.fakes.repositories import small_contract
 from tests.fakes.tiny_policy import tiny_release
 
@@ -79,3 +87,16 @@ def test_an_envelope_whose_top_is_below_its_bottom_is_malformed() -> None:
     limits = msgspec.structs.replace(tiny_release().manifest.limits, validated_envelope_w=(130.0, 40.0))
     with pytest.raises(MalformedError, match="envelope"):
         manifest_from_bytes(bytes_from_manifest(manifest(limits=limits)))
+
+
+@pytest.mark.parametrize("size_bytes", [1, 1 << 20, 512 << 20, (512 << 20) + 1, 1 << 30, 13 << 30])
+def test_a_release_as_large_as_thirteen_gibibytes_has_a_manifest_that_is_read_and_chunks_that_are_fetched(
+    size_bytes: int,
+) -> None:
+    chunk_bytes = chunk_bytes_for(size_bytes)
+    chunks = ("sha256:" + "ab" * 32,) * -(-size_bytes // chunk_bytes)
+    large = ReleaseFile("visual.onnx", "visual", size_bytes, chunks[0], chunk_bytes, chunks)
+    data = bytes_from_manifest(manifest(files=(large,)))
+    assert len(data) < MAX_MANIFEST_BYTES
+    assert 65536 <= chunk_bytes <= MAX_RANGE_BYTES
+    assert manifest_from_bytes(data)[0].size_bytes >= size_bytes
