@@ -29,6 +29,10 @@ class SharedPlant:
         stamped = self._feed.news(mono_ns)
         return self._observation(stamped.record) if stamped else None
 
+    def wait(self, until_ns: int) -> bool:
+        """Return when there may be news, at `until_ns` at the latest; False at once where there is no plant to wait for."""
+        return self._feed.wait(until_ns)
+
     def _observation(self, record: ObservationRecord) -> Observation | None:
         """`record` with the frames as arrays over its bytes; None where its instruction is none of the plant's."""
         if not 0 <= record.instruction < len(self._instructions):

@@ -24,7 +24,7 @@ class Feed(Generic[R]):
         self._reader: BoardReader[R] | None = None
         self._inode = 0
         self._look_ns = 0
-        self._generation = 0
+        self._generation = self._heard = 0
         self.latest: Stamped[R] | None = None
 
     def news(self, mono_ns: int) -> Stamped[R] | None:
@@ -38,6 +38,19 @@ class Feed(Generic[R]):
         if mono_ns >= self._look_ns:
             self._look(mono_ns)
         return None if self._reader is reader else self._read()
+
+    def wait(self, until_ns: int) -> bool:
+        """Return when there may be news since the last call of `news`, at `until_ns` at the latest.
+
+        False at once where one cannot wait for this board. A writer that wakes nobody is waited for in vain.
+        """
+        reader = self._reader
+        if reader is None or not reader.wait(max(self._generation, self._heard), until_ns):
+            return False
+        self._heard = (
+            reader.generation
+        )  # what cannot be read, say of a writer that died in the middle, is no news twice
+        return True
 
     def recent(self, mono_ns: int, max_age_ns: int) -> R | None:
         """The latest record where its stamp is at most `max_age_ns` away; call `news` before.
@@ -70,4 +83,5 @@ class Feed(Generic[R]):
         except (OSError, BoardError):
             return  # not there yet, or of another version: what was read last stays, and grows old
         self.close()
-        self._reader, self._inode, self._generation = reader, inode, 0
+        self._reader, self._inode = reader, inode
+        self._generation = self._heard = 0

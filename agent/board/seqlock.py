@@ -13,11 +13,14 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 
 from agent.board.layout import Layout
 from agent.board.making import make_file
 from agent.errors import BoardError
+
+if TYPE_CHECKING:
+    from agent.board.wake import Doorbell
 
 R = TypeVar("R", bound=NamedTuple)
 
@@ -25,6 +28,7 @@ _MAGIC = b"RSKB"
 _HEAD = struct.Struct("<4sI")
 _PAYLOAD_AT = 32
 _GENERATION, _MONO, _CRC = 1, 2, 6
+_GENERATION_AT = 8
 _READ_ATTEMPTS = 16
 
 
@@ -38,6 +42,8 @@ class Stamped(NamedTuple, Generic[R]):
 
 class _Mapped(Generic[R]):
     """The parts of a board file that writer and reader share."""
+
+    _bell: "Doorbell | None" = None
 
     def __init__(self, descriptor: int, layout: Layout[R], access: int) -> None:
         self._layout, self._packer = layout, layout.packer
@@ -54,9 +60,18 @@ class _Mapped(Generic[R]):
 
     def close(self) -> None:
         """Unmap; the file stays, and its age says that its writer is gone."""
+        if self._bell is not None:
+            self._bell.close()
         for view in (self._payload, self._halves, self._words, self._view):
             view.release()
         self._map.close()
+
+    def _doorbell(self) -> "Doorbell":
+        from agent.board.wake import Doorbell  # it loads NumPy, which the follower does without
+
+        if self._bell is None:
+            self._bell = Doorbell(self._map, _GENERATION_AT)
+        return self._bell
 
     def __enter__(self) -> Self:
         return self
@@ -66,11 +81,16 @@ class _Mapped(Generic[R]):
 
 
 class BoardWriter(_Mapped[R]):
-    """The one writer of a board. A board left by an earlier writer keeps its record and generation."""
+    """The one writer of a board. A board left by an earlier writer keeps its record and generation.
 
-    def __init__(self, path: Path, layout: Layout[R]) -> None:
+    One that `wakes` wakes the readers that wait at every write, for a few microseconds.
+    """
+
+    def __init__(self, path: Path, layout: Layout[R], *, wakes: bool = False) -> None:
         super().__init__(_open_for_writing(path, layout), layout, mmap.ACCESS_WRITE)
         self._scratch = bytearray(self._packer.size)
+        if wakes:
+            self._doorbell()
 
     def write(self, record: R, mono_ns: int) -> None:
         """Publish `record`, stamped `mono_ns`. Takes no lock and allocates only what packing needs."""
@@ -81,6 +101,8 @@ class BoardWriter(_Mapped[R]):
         self._words[_MONO] = mono_ns
         self._halves[_CRC] = zlib.crc32(self._scratch)
         self._words[_GENERATION] = generation + 1
+        if self._bell is not None:
+            self._bell.ring()
 
 
 class BoardReader(_Mapped[R]):
@@ -114,6 +136,13 @@ class BoardReader(_Mapped[R]):
     def generation(self) -> int:
         """The generation now, for cheap polling: it moves with every write."""
         return self._words[_GENERATION]
+
+    def wait(self, generation: int, until_ns: int) -> bool:
+        """Return once the generation is another, at `until_ns` at the latest; False at once where that can't be done here."""
+        bell = self._doorbell()
+        if bell.works:
+            bell.wait(generation, until_ns)
+        return bell.works
 
 
 def _open_for_writing(path: Path, layout: Layout[R]) -> int:

@@ -50,8 +50,6 @@ from agent.ports import Clock
 
 _REPORT_TICKS = 10
 _VEHICLE_MAX_AGE_NS = 300_000_000
-_LATENCY_MAX_NS = 1_000_000_000
-"""The most that a plan may be older for the latency that its release promises."""
 _FOLLOWS = (LoopState.OK, LoopState.DEGRADED)
 """Where commands are a plan's; in the other states the loop stops by itself."""
 
@@ -155,8 +153,7 @@ class Follower:
             max_braking_mps2=DEVICE_LIMITS.max_braking_mps2,
             max_jerk_mps3=DEVICE_LIMITS.max_jerk_mps3,
         )
-        latency_ns = min(max(record.decision_p99_ns, 0), _LATENCY_MAX_NS)
-        self._follow.rules = replace(self._follow.rules, latency_ns=latency_ns)
+        self._follow.rules = replace(self._follow.rules, latency_ns=max(record.decision_p99_ns, 0))
 
     def _command(
         self, times_ns: tuple[int, int], command: Command, motion: Motion, reason: GateReason

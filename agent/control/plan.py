@@ -27,8 +27,8 @@ _FASTEST_MPS = 100.0
 class FollowRules:
     """When a plan is too old, and how hard the loop brakes by itself.
 
-    `latency_ns` is what the policy may take to decide: it is granted on top of both ages. `margin_ns` is the
-    horizon that must be left beyond the time that a stop takes.
+    `latency_ns` is what the policy may take to decide: it is granted on top of both ages, up to half a plan's horizon.
+    `margin_ns` is the horizon that must be left beyond the time that a stop takes.
     """
 
     latency_ns: int = 0
@@ -235,7 +235,8 @@ class PlanFollower:
         left_ns = plan.end_ns - (self._braked_ns if stopping else mono_ns)
         if left_ns <= 0:
             return Freshness.SPENT
-        age_ns = mono_ns - plan.start_ns - rules.latency_ns
+        granted_ns = min(rules.latency_ns, (plan.end_ns - plan.start_ns) // 2)
+        age_ns = mono_ns - plan.start_ns - granted_ns
         spare_ns = left_ns - rules.margin_ns - round(speed_mps / rules.stop_mps2 * _S)
         if age_ns > rules.stale_ns or spare_ns < 0:
             return Freshness.STALE

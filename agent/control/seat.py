@@ -13,25 +13,38 @@ from typing import Protocol
 from agent.board.feed import Feed
 from agent.board.layout import text_from
 from agent.board.records import (
+    LIMITS,
     LOOP,
     LOOP_BOARD,
     WORKER,
+    LimitsRecord,
     LoopRecord,
     Worker,
     WorkerRecord,
     WorkerState,
+    limits_board,
     worker_board,
 )
 from models.digest import Digest
 
 _S = 1_000_000_000
 HUNG_NS = 3 * _S
+_HUNG_ON_TRIAL_NS = 1 * _S
+_HUNG_DECISIONS = 3
+_SLOWEST_NS = 30 * _S
+"""The slowest decision that a release may promise for itself: what a policy of tens of billions of weights takes."""
 _FOLLOWER_HUNG_NS = 2 * _S
 _FOLLOWER_PAUSE_NS = _S // 2
 LOAD_NS = 120 * _S
 _SETTLED_NS = 30 * _S
 _BACKOFF_NS = (0, _S // 5, _S, 2 * _S, 5 * _S)
 _REFUSED_NS = 10 * _S
+
+
+def hung_after_ns(promised_ns: int, *, on_trial: bool) -> int:
+    """How long a worker that promises `promised_ns` a decision may say nothing: it says nothing while it decides."""
+    least_ns = _HUNG_ON_TRIAL_NS if on_trial else HUNG_NS
+    return max(least_ns, _HUNG_DECISIONS * min(promised_ns, _SLOWEST_NS))
 
 
 class Child(Protocol):
@@ -105,7 +118,9 @@ class Seat(_Occupied):
         self.epoch = 0
         self.deaths = 0
         self.reason, self.detail = "", ""
+        self.on_trial = False
         self._board: Feed[WorkerRecord] = Feed(run / worker_board(place), WORKER)
+        self._limits: Feed[LimitsRecord] = Feed(run / limits_board(place), LIMITS)
         self._started_ns = 0
         self._row = 0
         self.due_ns: int | None = 0
@@ -114,6 +129,16 @@ class Seat(_Occupied):
     def started(self, child: Child, epoch: int, mono_ns: int) -> None:
         """A worker with this `epoch` was started in the seat."""
         self._child, self.epoch, self._started_ns, self.due_ns = child, epoch, mono_ns, None
+
+    def promised_ns(self, mono_ns: int) -> int:
+        """The latency that the release of the worker that sits here promises, 0 while that isn't known."""
+        self._limits.news(mono_ns)
+        told = self._limits.latest
+        return told.record.decision_p99_ns if told and told.record.epoch == self.epoch else 0
+
+    def silence_ns(self, mono_ns: int) -> int:
+        """How long the worker that sits here may say nothing now."""
+        return hung_after_ns(self.promised_ns(mono_ns), on_trial=self.on_trial)
 
     def pulse(self, mono_ns: int) -> Pulse:
         """How the worker is now. A refusal is told in `reason` and `detail`."""
@@ -128,7 +153,7 @@ class Seat(_Occupied):
             self.reason, self.detail = "policy-worker", f"the policy worker ended with status {status}"
             return Pulse.DEAD
         age_ns = mono_ns - (self._board.latest.mono_ns if record and self._board.latest else self._started_ns)
-        if age_ns > (HUNG_NS if state == WorkerState.READY else LOAD_NS):
+        if age_ns > (self.silence_ns(mono_ns) if state == WorkerState.READY else LOAD_NS):
             self.reason, self.detail = (
                 "policy-worker",
                 f"the policy worker said nothing for {age_ns / _S:.1f} s",

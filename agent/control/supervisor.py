@@ -34,6 +34,7 @@ from agent.board.records import (
     worker_board,
 )
 from agent.board.seqlock import BoardWriter
+from agent.control.plan import FollowRules
 from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
 from agent.ports import Clock
@@ -43,7 +44,6 @@ _S = 1_000_000_000
 CYCLE_NS = _S // 20
 _STALLED_NS = _S
 """A gap of our own this long says nothing about the silence of others, who may have been stopped with us."""
-_PLAN_MAX_AGE_NS = 2 * _S
 _VEHICLE_MAX_AGE_NS = _S // 2
 _ORDERS: dict[int, On] = {
     SwapOrder.LOAD: On.LOAD,
@@ -122,7 +122,8 @@ class Supervisor:
         """Look at everything once, act on it, publish."""
         now_ns = self._clock.mono_ns()
         if now_ns - self._cycled_ns > _STALLED_NS:
-            self._forgiving_ns = now_ns + HUNG_NS
+            silences_ns = [seat.silence_ns(now_ns) for seat in self._seats.values()]
+            self._forgiving_ns = now_ns + max([HUNG_NS, *silences_ns])
         self._cycled_ns = now_ns
         forgiving = now_ns < self._forgiving_ns
         if self._follower.watch(now_ns, forgiving):
@@ -222,6 +223,7 @@ class Supervisor:
             return
         if on is On.GO and self._is_driving_already(order):
             self._step, self._challenger, self._order = Step.DRIVING, self._driver, order
+            self._set_on_trial()
             return
         if on is On.LOAD and (self._step, on) in ROWS:
             self._order, self._shown = order, ("", "")
@@ -258,8 +260,14 @@ class Supervisor:
 
     def _switch(self, _now_ns: int) -> None:
         self._driver = self._challenger
+        self._set_on_trial()
         if self._driver is not None:
             self._select(self._seats[self._driver])
+
+    def _set_on_trial(self) -> None:
+        """The challenger is watched more closely than others."""
+        for place, seat in self._seats.items():
+            seat.on_trial = place == self._challenger
 
     def _switch_back(self, now_ns: int) -> None:
         """Let the other seat drive; where there is none, whatever is durably live now."""
@@ -300,18 +308,22 @@ class Supervisor:
         for place in [p for p in self._seats if p != self._driver]:
             self._seats.pop(place).end()
         self._challenger = None
+        self._set_on_trial()
 
     def _is_safe(self, now_ns: int) -> bool:
-        """Whether the candidate may take over now: it has a recent plan, and the vehicle says so."""
+        """Whether the candidate may take over now: it has a plan that the follower will call fresh, and the vehicle says so."""
         seat = self._seats.get(self._challenger) if self._challenger is not None else None
         if seat is None or seat.due_ns is not None:
             return False
         plans = self._plans[seat.place]
         plans.news(now_ns)
         self._vehicle.news(now_ns)
-        plan = plans.recent(now_ns, _PLAN_MAX_AGE_NS)
+        plan = plans.latest.record if plans.latest else None
         vehicle = self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
-        has_plan = plan is not None and plan.epoch == seat.epoch
+        fresh_ns = FollowRules().aging_ns + seat.promised_ns(now_ns)
+        has_plan = (
+            plan is not None and plan.epoch == seat.epoch and 0 <= now_ns - plan.observation_ns <= fresh_ns
+        )
         return has_plan and vehicle is not None and vehicle.safe_to_swap == 1
 
     # --- what others see

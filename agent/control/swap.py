@@ -100,7 +100,8 @@ ROWS: dict[tuple[Step, On], Row] = {
     (Step.GOING, On.RETURN): Row(Step.FAILED, (Do.STOP_CANDIDATE,)),
     (Step.GOING, On.DROP): _GONE,
     (Step.DRIVING, On.KEEP): Row(Step.NONE, (Do.STOP_OTHER,)),
-    (Step.DRIVING, On.DIED): Row(Step.DRIVING),
+    # The old worker is loaded and sees: nobody waits for another start of one that died with the wheel in its hands.
+    (Step.DRIVING, On.DIED): Row(Step.FAILED, _BACK),
     (Step.DRIVING, On.REFUSED): Row(Step.FAILED, _BACK),
     (Step.DRIVING, On.LOST): Row(Step.FAILED, _BACK),
     (Step.DRIVING, On.RETURN): Row(Step.FAILED, _BACK),

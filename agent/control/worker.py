@@ -38,6 +38,7 @@ DECISIONS_PER_EPOCH = 1_000_000_000
 """A year at 30 Hz: the numbers of two workers of one boot never meet."""
 _S = 1_000_000_000
 _POLL_NS = 3_000_000
+"""How often observations are looked for where their writer wakes nobody."""
 _NAP_NS = 40_000_000
 _ALIVE_NS = _S // 2
 _AHEAD_NS = _S // 10
@@ -75,6 +76,10 @@ class ObservationSource(Protocol):
 
     def news(self, mono_ns: int) -> Observation | None:
         """The latest observation, where it is another than at the call before."""
+        ...
+
+    def wait(self, until_ns: int) -> bool:
+        """Return when there may be news, at `until_ns` at the latest; False at once where one cannot wait for that."""
         ...
 
 
@@ -165,7 +170,8 @@ class DecideLoop:
                 self._publisher.alive(now_ns)
                 alive_ns = now_ns
             nap_ns = min(max(self._due_ns - now_ns, _POLL_NS), _NAP_NS)
-            self._clock.sleep_until(now_ns + nap_ns)
+            if not source.wait(now_ns + nap_ns):
+                self._clock.sleep_until(now_ns + nap_ns)
 
     def _believable(self, found: Observation | None, now_ns: int) -> Observation | None:
         """`found`, but for one of the future: no plan on it could be followed, and none would be due after it."""

@@ -95,7 +95,7 @@ class Plant:
         self._was_fresh = False
         run.mkdir(parents=True, exist_ok=True)
         _replace(run / PLANT_FILE, msgspec.json.encode(spec))
-        self._observations = BoardWriter(run / OBSERVATION_BOARD, observation_layout(spec))
+        self._observations = BoardWriter(run / OBSERVATION_BOARD, observation_layout(spec), wakes=True)
         self._vehicles = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
         self._actuations: Feed[ActuationRecord] = Feed(run / ACTUATION_BOARD, ACTUATION)
 

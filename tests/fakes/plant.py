@@ -100,7 +100,7 @@ class FakePlant:
         self.longest_silence_ns = 0
         self._camera = spec.cameras[0]
         self._history_steps = spec.ego_history.steps
-        self._observations = BoardWriter(run / OBSERVATION_BOARD, observation_layout(spec))
+        self._observations = BoardWriter(run / OBSERVATION_BOARD, observation_layout(spec), wakes=True)
         self._vehicles = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
         self._actuations: Feed[ActuationRecord] = Feed(run / ACTUATION_BOARD, ACTUATION)
         self._steps = 0

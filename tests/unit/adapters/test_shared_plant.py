@@ -1,5 +1,6 @@
 """From a plant's bytes in shared memory to what a policy sees."""
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -78,3 +79,12 @@ def test_a_contract_that_does_not_fit_is_refused_before_anything_is_read(tmp_pat
     blind = msgspec.structs.replace(small_plant(), cameras=())
     with pytest.raises(ContractMismatchError, match="front"):
         SharedPlant(tmp_path, blind, small_contract())
+
+
+def test_a_policy_can_wait_for_the_next_observation(tmp_path: Path) -> None:
+    plant = FakePlant(tmp_path)
+    shared = SharedPlant(tmp_path, small_plant(), small_contract())
+    assert shared.news(_S) is None
+    plant.step(2 * _S)
+    assert shared.wait(time.monotonic_ns() + 60 * _S)
+    assert shared.news(2 * _S) is not None

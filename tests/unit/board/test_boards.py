@@ -2,6 +2,8 @@
 
 import os
 import struct
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,3 +180,72 @@ def test_digests_and_texts_survive_the_way_through_a_board() -> None:
 
 def test_the_two_places_are_each_others_other() -> None:
     assert (Worker.A.other, Worker.B.other, Worker.B.letter) == (Worker.B, Worker.A, "b")
+
+
+def waited_ns(feed: Feed[ActuationRecord], until_ns: int) -> int:
+    """How long a wait for news took."""
+    started_ns = time.monotonic_ns()
+    assert feed.wait(until_ns)
+    return time.monotonic_ns() - started_ns
+
+
+def in_ns(duration_ns: int) -> int:
+    return time.monotonic_ns() + duration_ns
+
+
+def test_who_waits_for_a_board_is_woken_by_the_write(path: Path) -> None:
+    with BoardWriter(path, ACTUATION, wakes=True) as writer:
+        feed = Feed(path, ACTUATION)
+        assert feed.news(0) is None
+        waits, came = threading.Event(), []
+
+        def wait() -> None:
+            waits.set()
+            came.append(waited_ns(feed, in_ns(60_000_000_000)))
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        waits.wait()
+        writer.write(RECORD, 1)
+        waiter.join(30)
+        assert came
+        assert feed.news(0) is not None
+        feed.close()
+
+
+def test_a_write_between_the_look_and_the_wait_is_not_slept_through(path: Path) -> None:
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD, 1)
+        feed = Feed(path, ACTUATION)
+        assert feed.news(0) is not None
+        writer.write(RECORD, 2)
+        assert waited_ns(feed, in_ns(60_000_000_000)) < 30_000_000_000
+        feed.close()
+
+
+def test_a_writer_that_wakes_nobody_is_waited_for_until_the_time_is_over(path: Path) -> None:
+    with BoardWriter(path, ACTUATION):
+        feed = Feed(path, ACTUATION)
+        feed.news(0)
+        assert waited_ns(feed, in_ns(20_000_000)) >= 19_000_000
+        feed.close()
+
+
+def test_a_writer_that_died_in_the_middle_of_a_record_is_no_news_again_and_again(path: Path) -> None:
+    with BoardWriter(path, ACTUATION) as writer:
+        writer.write(RECORD, 1)
+        feed = Feed(path, ACTUATION)
+        feed.news(0)
+        with path.open("r+b") as file:
+            file.seek(_GENERATION_AT)
+            file.write(struct.pack("<Q", 3))
+        assert waited_ns(feed, in_ns(60_000_000_000)) < 30_000_000_000
+        assert feed.news(0) is None
+        assert waited_ns(feed, in_ns(20_000_000)) >= 19_000_000
+        feed.close()
+
+
+def test_one_cannot_wait_for_a_board_that_is_not_there(tmp_path: Path) -> None:
+    feed = Feed(tmp_path / "nothing.board", ACTUATION)
+    feed.news(0)
+    assert not feed.wait(in_ns(60_000_000_000))

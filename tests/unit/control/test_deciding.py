@@ -96,6 +96,9 @@ class Cameras:
         sequence = frame if self.now_s < end_s else frame - round((end_s - begin_s) * 10)
         return Observation(sequence, made_ns, frames, np.zeros((4, 4), np.float32), 1)
 
+    def wait(self, until_ns: int) -> bool:
+        return False
+
 
 @dataclass
 class Loader:

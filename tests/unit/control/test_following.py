@@ -183,6 +183,27 @@ def test_a_policy_that_promises_slow_decisions_is_granted_their_time() -> None:
     assert found.step(at_ns, 5.0, 0.0).state is LoopState.OK
 
 
+def test_a_policy_of_three_seconds_drives_slowly_on_a_plan_of_six_without_a_stop_between_its_decisions() -> (
+    None
+):
+    found = PlanFollower(FollowRules(latency_ns=2_830_000_000))
+    states = set()
+    for made_ns in range(T0, T0 + 30 * _S, 2_830_000_000):
+        plan = record(decision=1 + made_ns // 1000, start_ns=made_ns)
+        assert found.offer(plan, SELECTED, REST, made_ns + 2_830_000_000) is None
+        states |= {
+            found.step(made_ns + 2_830_000_000 + ms * 1_000_000, 0.5, 0.0).state for ms in range(0, 2830, 10)
+        }
+    assert states <= {LoopState.OK, LoopState.DEGRADED}
+
+
+def test_half_a_plans_horizon_is_the_most_that_is_granted_for_a_slow_decision() -> None:
+    found = PlanFollower(FollowRules(latency_ns=3_600 * _S))
+    found.offer(record(), SELECTED, REST, T0)
+    assert found.step(T0 + 4_100_000_000, 0.1, 0.0).state is LoopState.OK
+    assert found.step(T0 + 4_300_000_000, 0.1, 0.0).state is LoopState.DEGRADED
+
+
 def test_the_table_of_states_has_an_answer_for_every_situation_that_can_arise() -> None:
     for state in LoopState:
         for freshness in set(Freshness) - {Freshness.ABSENT}:

@@ -7,6 +7,7 @@ import pytest
 
 from agent.board.layout import bytes_from_text, text_from
 from agent.board.records import (
+    LIMITS,
     LOOP,
     LOOP_BOARD,
     PLAN,
@@ -24,6 +25,7 @@ from agent.board.records import (
     SwapRecord,
     Worker,
     WorkerState,
+    limits_board,
     plan_board,
     raw_from_digest,
     worker_board,
@@ -95,6 +97,7 @@ class Bench:
         self._loop = BoardWriter(run / LOOP_BOARD, LOOP)
         self._workers = [BoardWriter(run / worker_board(w), WORKER) for w in Worker]
         self._plans = [BoardWriter(run / plan_board(w), PLAN) for w in Worker]
+        self._limits = [BoardWriter(run / limits_board(w), LIMITS) for w in Worker]
         self.silent: set[str] = set()
         self.safe = 1
         self._request = 0
@@ -110,7 +113,9 @@ class Bench:
         supervisor.start()
         return supervisor
 
-    def says(self, state: WorkerState, reason: str = "", *, epoch: int | None = None) -> None:
+    def says(
+        self, state: WorkerState, reason: str = "", *, epoch: int | None = None, saw_s_ago: float = 0.0
+    ) -> None:
         """The worker that was started last (or that of `epoch`) writes its board; READY ones have a plan."""
         place, release, latest = next(
             (p, r, e) for p, r, e, _ in reversed(self.spawner.workers) if epoch in (None, e)
@@ -125,10 +130,20 @@ class Bench:
         )
         self._workers[place].write(told, now_ns)
         if state is WorkerState.READY:
+            seen_ns = now_ns - round(saw_s_ago * 1e9)
             plan = PlanRecord(
-                latest * 10_000_000, latest, now_ns, now_ns, 100_000_000, 1, told.digest, bytes(8)
+                latest * 10_000_000, latest, seen_ns, now_ns, 100_000_000, 1, told.digest, bytes(8)
             )
             self._plans[place].write(plan, now_ns)
+
+    def promises(self, seconds: float) -> None:
+        """The worker that was started last promises a decision in `seconds`."""
+        place, release, epoch, _ = self.spawner.workers[-1]
+        blank = LIMITS.record_from(LIMITS.packer.unpack(bytes(LIMITS.packer.size)))
+        told = blank._replace(
+            epoch=epoch, digest=raw_from_digest(release.digest), decision_p99_ns=round(seconds * 1e9)
+        )
+        self._limits[place].write(told, self.clock.mono_ns())
 
     def order(self, order: SwapOrder, release: Release = NEW) -> None:
         self._request += 1
@@ -216,20 +231,9 @@ def test_a_refused_candidate_tells_its_reason_and_is_not_tried_again(bench: Benc
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
 
 
-def test_a_candidate_that_dies_once_in_its_trial_gets_a_second_chance(bench: Bench) -> None:
+def test_a_candidate_that_dies_in_its_trial_loses_the_wheel_at_once(bench: Bench) -> None:
     bench.drive_candidate()
     bench.kill_worker(2)
-    bench.cycle(2)
-    bench.says(WorkerState.READY)
-    again = bench.cycle()
-    assert (again.candidate, again.worker, again.epoch) == (CandidateState.DRIVING, Worker.B, 3)
-
-
-def test_a_candidate_that_dies_twice_in_its_trial_loses_the_wheel(bench: Bench) -> None:
-    bench.drive_candidate()
-    bench.kill_worker(2)
-    bench.cycle(2)
-    bench.kill_worker(3)
     bench.says(WorkerState.READY, epoch=1)
     failed = bench.cycle()
     assert (failed.candidate, failed.worker, failed.epoch) == (CandidateState.FAILED, Worker.A, 1)
@@ -237,6 +241,63 @@ def test_a_candidate_that_dies_twice_in_its_trial_loses_the_wheel(bench: Bench) 
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
     bench.order(SwapOrder.DROP)
     assert bench.cycle().candidate == CandidateState.NONE
+
+
+def test_a_candidate_that_dies_once_while_it_loads_gets_a_second_chance(bench: Bench) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.order(SwapOrder.LOAD)
+    bench.cycle()
+    bench.kill_worker(2)
+    bench.cycle(2)
+    bench.says(WorkerState.READY)
+    assert bench.cycle().candidate == CandidateState.READY
+    assert bench.spawner.workers[-1][2] == 3
+
+
+@pytest.mark.parametrize(
+    ("promised_s", "silent_s", "hung"), [(10.0, 29.0, False), (10.0, 31.0, True), (0.1, 3.1, True)]
+)
+def test_a_slow_policy_is_given_three_times_what_it_promises_before_it_is_called_hung(
+    bench: Bench, promised_s: float, silent_s: float, hung: bool
+) -> None:
+    bench.says(WorkerState.READY)
+    bench.promises(promised_s)
+    bench.cycle()
+    restarts = bench.cycle(round(silent_s / 0.05)).restarts
+    assert (restarts > 0) == hung
+
+
+def test_on_trial_a_hung_policy_loses_the_wheel_within_a_second_or_three_decisions(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.promises(0.4)
+    for _ in range(20):
+        bench.says(WorkerState.READY, epoch=1)
+        assert bench.cycle().candidate == CandidateState.DRIVING
+    for _ in range(5):
+        bench.says(WorkerState.READY, epoch=1)
+        bench.cycle()
+    assert bench.policy.candidate == CandidateState.FAILED
+
+
+def test_a_release_that_passed_its_trial_is_not_on_trial_any_more(bench: Bench) -> None:
+    bench.drive_candidate()
+    bench.order(SwapOrder.KEEP)
+    bench.cycle()
+    assert bench.cycle(50).restarts == 0
+
+
+def test_a_candidate_whose_plan_is_old_does_not_take_over(bench: Bench) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.order(SwapOrder.LOAD)
+    bench.cycle()
+    bench.says(WorkerState.READY, saw_s_ago=1.2)
+    bench.cycle()
+    bench.order(SwapOrder.GO)
+    assert bench.cycle(2).candidate == CandidateState.READY
+    bench.says(WorkerState.READY)
+    assert bench.cycle(2).candidate == CandidateState.DRIVING
 
 
 def test_a_candidate_that_hangs_in_its_trial_loses_the_wheel_at_once(bench: Bench) -> None:

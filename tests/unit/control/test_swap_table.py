@@ -11,10 +11,7 @@ from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
 def test_only_a_candidate_that_was_loaded_told_to_go_and_is_at_a_safe_moment_ever_drives() -> None:
     into = {pair for pair, row in ROWS.items() if Do.SWITCH in row.do}
     assert into == {(Step.GOING, On.SAFE)}
-    assert {pair for pair, row in ROWS.items() if row.to is Step.DRIVING} == {
-        (Step.GOING, On.SAFE),
-        (Step.DRIVING, On.DIED),
-    }
+    assert {pair for pair, row in ROWS.items() if row.to is Step.DRIVING} == {(Step.GOING, On.SAFE)}
     assert {pair for pair, row in ROWS.items() if row.to is Step.GOING} == {
         (Step.READY, On.GO),
         (Step.GOING, On.DIED),
@@ -25,7 +22,7 @@ def test_whatever_ends_a_trial_but_keep_gives_the_wheel_back() -> None:
     ends = {
         on: row for (step, on), row in ROWS.items() if step is Step.DRIVING and row.to is not Step.DRIVING
     }
-    assert set(ends) == {On.KEEP, On.REFUSED, On.LOST, On.RETURN, On.DROP}
+    assert set(ends) == {On.KEEP, On.DIED, On.REFUSED, On.LOST, On.RETURN, On.DROP}
     for on, row in ends.items():
         assert (row.do == (Do.SWITCH_BACK, Do.STOP_CANDIDATE)) == (on is not On.KEEP)
 
