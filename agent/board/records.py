@@ -87,7 +87,8 @@ def observation_layout(plant: PlantSpec) -> Layout[ObservationRecord]:
 
 
 class VehicleRecord(NamedTuple):
-    """The vehicle now, in the local frame (x east, y north); `safe_to_swap` is 0 or 1."""
+    """The vehicle now, in the local frame (x east, y north); `safe_to_swap` is 0 or 1, `takeovers` how often a person took
+    the wheel since the plant began."""
 
     mono_ns: int
     x_m: float
@@ -98,9 +99,10 @@ class VehicleRecord(NamedTuple):
     curvature_per_m: float
     odometer_m: float
     safe_to_swap: int
+    takeovers: int
 
 
-VEHICLE = Layout("vehicle", VehicleRecord, "qdddddddq")
+VEHICLE = Layout("vehicle", VehicleRecord, "qdddddddqq")
 
 
 class ActuationRecord(NamedTuple):
@@ -246,6 +248,9 @@ class WorkerState(IntEnum):
 class WorkerRecord(NamedTuple):
     """A policy worker's figures; `busy_ns` and `tokens_total` are cumulative, `reason` an error code.
 
+    `slow` decisions took longer than the release promises, `failed` ones gave no plan that could be followed; `dropped`
+    are observations passed over and decisions made for nothing, `failed` ones among them.
+
     `sentence` is the latest reasoning; `version` and `precision` are the release's.
     """
 
@@ -254,6 +259,8 @@ class WorkerRecord(NamedTuple):
     state: int
     digest: bytes
     decisions: int
+    slow: int
+    failed: int
     dropped: int
     tokens_total: int
     busy_ns: int
@@ -267,7 +274,7 @@ class WorkerRecord(NamedTuple):
     sentence: bytes
 
 
-WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqq48s160s32s16s256s")
+WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqqqq48s160s32s16s256s")
 
 
 class CandidateState(IntEnum):

@@ -69,6 +69,7 @@ class Publisher:
         self._ring = RingWriter(run / decisions_ring(post.place), DECISION_SLOT_BYTES, DECISION_SLOTS)
         self._latencies: deque[int] = deque(maxlen=_KEPT_LATENCIES)
         self._figures = _first_figures(post, self._raw)
+        self._promised_ns = 0
 
     def loading(self, mono_ns: int) -> None:
         """The worker lives and has not loaded yet."""
@@ -111,6 +112,7 @@ class Publisher:
             max_speed_mps=limits.max_speed_mps,
             decision_p99_ns=round(limits.decision_p99_ms * 1e6),
         )
+        self._promised_ns = record.decision_p99_ns
         self._limits.write(record, mono_ns)
 
     def plan(self, decision: Decision, sequence: int, dt_ns: int, mono_ns: int) -> None:
@@ -135,6 +137,7 @@ class Publisher:
         after = replace(
             before,
             decisions=before.decisions + 1,
+            slow=before.slow + (latency_ns > self._promised_ns),
             tokens_total=before.tokens_total + len(decision.tokens),
             busy_ns=before.busy_ns + latency_ns,
             latency_last_ns=latency_ns,
@@ -144,10 +147,22 @@ class Publisher:
         )
         self._write(after, mono_ns)
 
-    def dropped(self, count: int, busy_ns: int = 0) -> None:
-        """Count decisions that were not made, or made for nothing in `busy_ns`; told with the next write."""
+    def dropped(self, count: int) -> None:
+        """Count observations that no decision was made on; told with the next write."""
+        self._figures = replace(self._figures, dropped=self._figures.dropped + count)
+
+    def failed(self, busy_ns: int, mono_ns: int) -> None:
+        """Count one decision that was made for nothing in `busy_ns`, and tell it at once."""
         before = self._figures
-        self._figures = replace(before, dropped=before.dropped + count, busy_ns=before.busy_ns + busy_ns)
+        self._write(
+            replace(
+                before,
+                failed=before.failed + 1,
+                dropped=before.dropped + 1,
+                busy_ns=before.busy_ns + busy_ns,
+            ),
+            mono_ns,
+        )
 
     def record(self, record: DecisionRecord) -> None:
         """Queue a decision for the fleet; where the ring is full it is counted there.
@@ -187,6 +202,8 @@ class Figures:
     state: WorkerState
     digest: bytes
     decisions: int = 0
+    slow: int = 0
+    failed: int = 0
     dropped: int = 0
     tokens_total: int = 0
     busy_ns: int = 0
@@ -207,6 +224,8 @@ class Figures:
             int(self.state),
             self.digest,
             self.decisions,
+            self.slow,
+            self.failed,
             self.dropped,
             self.tokens_total,
             self.busy_ns,

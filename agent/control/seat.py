@@ -144,7 +144,7 @@ class Seat(_Occupied):
         """How the worker is now. A refusal is told in `reason` and `detail`."""
         # The process before the board: one that ends says why before it ends.
         status = self._child.poll() if self._child else None
-        record = self._record(mono_ns)
+        record = self.figures(mono_ns)
         state = record.state if record else WorkerState.LOADING
         if record and state == WorkerState.REFUSED:
             self.reason, self.detail = text_from(record.reason), text_from(record.detail)
@@ -174,8 +174,8 @@ class Seat(_Occupied):
         self.due_ns = mono_ns + _BACKOFF_NS[min(self._row, len(_BACKOFF_NS) - 1)]
         self._row += 1
 
-    def _record(self, mono_ns: int) -> WorkerRecord | None:
-        """The board, where it was written by the worker that sits here now."""
+    def figures(self, mono_ns: int) -> WorkerRecord | None:
+        """What the worker that sits here now says of itself, None where it has not spoken yet."""
         self._board.news(mono_ns)
         stamped = self._board.latest
         return stamped.record if stamped and stamped.record.epoch == self.epoch else None

@@ -1,6 +1,6 @@
 """The supervisor: keeps a follower and the right policy worker running, and changes the release when told to.
 
-Owns: what runs in which place, epochs, restarts, `policy.board`; carries out the rows of `swap.py`.
+Owns: what runs in which place, epochs, restarts, `policy.board`; carries out the rows of `swap.py`, heeds `watch.py`.
 Must not know: how processes are started (`Spawner`), what a policy is, the network. It is not real time:
 when it stalls, the follower goes on.
 """
@@ -37,6 +37,7 @@ from agent.board.seqlock import BoardWriter
 from agent.control.plan import FollowRules
 from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
+from agent.control.watch import TrialWatch
 from agent.ports import Clock
 from models.errors import RoskvaError
 
@@ -97,9 +98,10 @@ class Supervisor:
         self._challenger: Worker | None = None
         self._order: SwapRecord | None = None
         self._step = Step.NONE
-        self._shown = ("", "")
+        self._shown: tuple[str, str] = ("", "")
         self._restarts = 0
         self._follower = FollowerSeat(run, spawner.follower)
+        self._trial = TrialWatch(run)
         self._cycled_ns = clock.mono_ns()
         self._forgiving_ns = 0
         self._doings: dict[Do, Callable[[int], None]] = {
@@ -133,6 +135,8 @@ class Supervisor:
             self._watch(place, now_ns, forgiving)
         if self._step is Step.GOING and self._is_safe(now_ns):
             self._on(On.SAFE, now_ns)
+        elif self._step is Step.DRIVING:
+            self._judge(now_ns)
         self._publish(now_ns)
 
     def stop(self, seconds: float) -> None:
@@ -264,8 +268,17 @@ class Supervisor:
         if self._driver is not None:
             self._select(self._seats[self._driver])
 
+    def _judge(self, now_ns: int) -> None:
+        """Give the wheel back where the candidate does what it must not."""
+        seat = self._seats.get(self._challenger) if self._challenger is not None else None
+        breach = self._trial.breach(seat.figures(now_ns) if seat else None, now_ns)
+        if breach is not None:
+            self._shown = breach
+            self._on(On.BREACHED, now_ns)
+
     def _set_on_trial(self) -> None:
         """The challenger is watched more closely than others."""
+        self._trial.begin()
         for place, seat in self._seats.items():
             seat.on_trial = place == self._challenger
 

@@ -3,7 +3,7 @@
 Owns: the steps of a candidate and what each event makes of them. Must not know: processes, boards, time.
 
     NONE ─load→ LOADING ─loaded→ READY ─go→ GOING ─safe→ DRIVING ─keep→ NONE
-                   └─refused, lost→ REFUSED      └─lost→ FAILED ←─lost, return─┘
+                   └─refused, lost→ REFUSED      └─lost→ FAILED ←─breached, died, lost, return─┘
 A pair that has no row changes nothing: a late or repeated order is answered with how things stand.
 """
 
@@ -42,6 +42,8 @@ class On(Enum):
     LOST = auto()
     """It died again, or hangs."""
     SAFE = auto()
+    BREACHED = auto()
+    """It drives, and does what it must not (`agent.control.trial`)."""
 
 
 class Do(Enum):
@@ -102,6 +104,7 @@ ROWS: dict[tuple[Step, On], Row] = {
     (Step.DRIVING, On.KEEP): Row(Step.NONE, (Do.STOP_OTHER,)),
     # The old worker is loaded and sees: nobody waits for another start of one that died with the wheel in its hands.
     (Step.DRIVING, On.DIED): Row(Step.FAILED, _BACK),
+    (Step.DRIVING, On.BREACHED): Row(Step.FAILED, _BACK),
     (Step.DRIVING, On.REFUSED): Row(Step.FAILED, _BACK),
     (Step.DRIVING, On.LOST): Row(Step.FAILED, _BACK),
     (Step.DRIVING, On.RETURN): Row(Step.FAILED, _BACK),

@@ -243,8 +243,7 @@ class DecideLoop:
 
     def _failed(self, error: RoskvaError, busy_ns: int) -> None:
         self._failures += 1
-        self._publisher.dropped(1, busy_ns)
-        self._publisher.alive(self._clock.mono_ns())
+        self._publisher.failed(busy_ns, self._clock.mono_ns())
         if self._failures >= _MAX_FAILURES:
             raise PolicyWorkerError(f"{self._failures} decisions failed in a row, the last: {error}")
 

@@ -165,6 +165,7 @@ class Plant:
             state.curvature_per_m,
             self._odometer_m,
             int(safe),
+            takeovers=0,
         )
         self._vehicles.write(record, mono_ns)
 

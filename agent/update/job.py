@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from agent.update.machine import On
 from agent.update.slots import Slot, StagedSlot
-from agent.update.trial import TrialTerms
 from models.digest import Digest, digest_of
 from models.errors import NotNowError, RoskvaError
 from models.release.manifest import ReleaseManifest
@@ -48,11 +47,6 @@ class Job:
             return On.NOT_NOW if isinstance(error, NotNowError) else On.REFUSED
         self.reason, self.detail = "disk", str(error)
         return On.NOT_NOW
-
-    def terms(self, trial_s: float) -> TrialTerms:
-        """What the release promises, for the judge."""
-        assert self.manifest is not None
-        return TrialTerms(int(trial_s * 1e9), int(self.manifest.limits.decision_p99_ms * 1e6))
 
     def status(self, phase: UpdatePhase) -> UpdateStatus:
         """The wire's view."""

@@ -231,7 +231,7 @@ class Steps:
 
     def _judge(self, job: Job) -> On:
         assert job.digest is not None
-        trial, terms = Trial(), job.terms(self._world.settings.trial_s)
+        trial, trial_ns = Trial(), round(self._world.settings.trial_s * 1e9)
         while trial.verdict is Verdict.OPEN:
             self._pause()
             sample = self._line.sample(job.digest)
@@ -239,7 +239,7 @@ class Steps:
                 continue
             if sample.candidate is CandidateState.NONE:
                 self._order(SwapOrder.GO, job)  # control was started anew in the trial
-            trial = judged(trial, sample, terms)
+            trial = judged(trial, sample, trial_ns)
         job.reason, job.detail = trial.reason, trial.detail
         return On.PASSED if trial.verdict is Verdict.PASSED else On.BREACHED
 

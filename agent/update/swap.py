@@ -13,25 +13,18 @@ from agent.board.records import (
     LOOP_BOARD,
     POLICY,
     POLICY_BOARD,
-    POWER,
-    POWER_BOARD,
     SWAP,
     SWAP_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
-    WORKER,
     CandidateState,
     LoopRecord,
     LoopState,
     PolicyRecord,
-    PowerRecord,
     SwapOrder,
     SwapRecord,
     VehicleRecord,
-    Worker,
-    WorkerRecord,
     raw_from_digest,
-    worker_board,
 )
 from agent.board.seqlock import BoardWriter
 from agent.ports import Clock
@@ -51,10 +44,6 @@ class ControlLine:
         self._policy: Feed[PolicyRecord] = Feed(run / POLICY_BOARD, POLICY)
         self._loop: Feed[LoopRecord] = Feed(run / LOOP_BOARD, LOOP)
         self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
-        self._power: Feed[PowerRecord] = Feed(run / POWER_BOARD, POWER)
-        self._workers: tuple[Feed[WorkerRecord], ...] = tuple(
-            Feed(run / worker_board(w), WORKER) for w in Worker
-        )
         earlier = _last_request(run, clock.mono_ns())
         self._swap = BoardWriter(run / SWAP_BOARD, SWAP)
         policy = self.policy()
@@ -85,22 +74,13 @@ class ControlLine:
             return None
         self._loop.news(now_ns)
         self._vehicle.news(now_ns)
-        self._power.news(now_ns)
-        for feed in self._workers:
-            feed.news(now_ns)
         loop = self._loop.recent(now_ns, _ALIVE_NS)
-        power = self._power.recent(now_ns, _ALIVE_NS)
-        worker = self._workers[policy.worker & 1].recent(now_ns, _ALIVE_NS)
         return TrialSample(
             mono_ns=now_ns,
             candidate=CandidateState(policy.candidate),
             drives=bool(policy.driving) and policy.digest == raw_from_digest(digest),
             plant_alive=self._vehicle.recent(now_ns, _PLANT_NS) is not None,
             loop=LoopState(loop.state) if loop else LoopState.WAITING,
-            decisions=worker.decisions if worker else 0,
-            latency_p99_ns=worker.latency_p99_ns if worker else 0,
-            # Unknown watts are NaN, and no breach: the governor already assumes the worst.
-            over_envelope=bool(power and power.module_w > power.envelope_w),
             reason=text_from(policy.reason),
             detail=text_from(policy.detail),
         )
@@ -110,9 +90,6 @@ class ControlLine:
         self._policy.close()
         self._loop.close()
         self._vehicle.close()
-        self._power.close()
-        for feed in self._workers:
-            feed.close()
         self._swap.close()
 
 

@@ -28,6 +28,8 @@ class Failure(StrEnum):
     WRONG_SHAPE = "wrong-shape"
     HANGS = "hangs"
     """`decide` waits for `SimulatedSettings.hang_s` instead of its latency."""
+    SLOW = "slow"
+    """`decide` takes ten times as long."""
     STAMPED_EARLIER = "stamped-earlier"
     STAMPED_LATER = "stamped-later"
     """The decision claims an observation of a second before, or after, the one that it was given."""
@@ -84,7 +86,7 @@ class SimulatedPolicy:
         self._decided += 1
         tokens = self._tokens(knobs.max_reasoning_tokens)
         flow_steps = max(1, min(knobs.flow_steps, self._contract.flow_steps))
-        latency = self._latency(len(tokens), flow_steps)
+        latency = self._latency(len(tokens), flow_steps, 10 if failure is Failure.SLOW else 1)
         total_ns = latency.visual_ns + latency.reason_ns + latency.action_ns
         self._wait(self._settings.hang_s if failure is Failure.HANGS else total_ns / 1e9)
         if failure is Failure.RAISES:
@@ -111,12 +113,12 @@ class SimulatedPolicy:
         word = next(token for token in range(len(spec.vocabulary)) if token not in (spec.bos, spec.eos))
         return (word, word, spec.eos)[: max(0, min(wanted, spec.max_tokens))]
 
-    def _latency(self, tokens: int, flow_steps: int) -> Latency:
+    def _latency(self, tokens: int, flow_steps: int, times: int) -> Latency:
         settings = self._settings
         return Latency(
-            round(settings.visual_s * 1e9),
-            round(settings.reason_s_per_token * (tokens + 1) * 1e9),
-            round(settings.action_s_per_step * flow_steps * 1e9),
+            round(settings.visual_s * times * 1e9),
+            round(settings.reason_s_per_token * (tokens + 1) * times * 1e9),
+            round(settings.action_s_per_step * flow_steps * times * 1e9),
         )
 
     def _plan(self, seed: int) -> NDArray[np.float32]:

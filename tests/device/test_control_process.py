@@ -318,8 +318,20 @@ def children_of(device: Device) -> list[psutil.Process]:
     return children
 
 
-@pytest.mark.parametrize("failure", ["not-finite", "wrong-shape", "raises", "hangs"])
-def test_a_release_that_breaks_in_its_trial_gives_the_wheel_back(device: Device, failure: str) -> None:
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        ("not-finite", "no-plan"),
+        ("wrong-shape", "no-plan"),
+        ("raises", "no-plan"),
+        ("stamped-later", "no-plan"),
+        ("hangs", "policy-worker"),
+        ("slow", "latency"),
+    ],
+)
+def test_a_release_that_breaks_in_its_trial_gives_the_wheel_back(
+    device: Device, failure: str, reason: str
+) -> None:
     device.slot("a", Behaviour(acceleration_mps2=0.3))
     device.slot("b", Behaviour(acceleration_mps2=0.5, failure=failure, fail_after=10))
     device.start("a", OLD)
@@ -331,7 +343,7 @@ def test_a_release_that_breaks_in_its_trial_gives_the_wheel_back(device: Device,
     device.wait_for(lambda: device.policy().driving == 1 and device.drives_well, 10.0)
     policy = device.policy()
     assert (policy.worker, policy.digest) == (Worker.A, raw_from_digest(OLD))
-    assert text_from(policy.reason) == "policy-worker"
+    assert text_from(policy.reason) == reason
     assert all(abs(command.acceleration_mps2) <= 8.0 for command in device.plant.commands)
 
 
@@ -384,3 +396,17 @@ def test_a_new_control_process_drives_on_with_later_epochs(device: Device) -> No
     device.process.wait(10)
     device.start("a", OLD)
     device.wait_for(lambda: device.policy().epoch >= 2 and device.drives_well, 20.0)
+
+
+def test_a_candidate_that_is_killed_in_its_trial_gives_the_wheel_back(device: Device) -> None:
+    device.slot("a", Behaviour(acceleration_mps2=0.3))
+    device.slot("b", Behaviour(acceleration_mps2=0.5))
+    device.start("a", OLD)
+    device.order(SwapOrder.LOAD)
+    device.wait_for(lambda: device.policy().candidate == CandidateState.READY, 30.0)
+    device.order(SwapOrder.GO)
+    device.wait_for(lambda: device.policy().candidate == CandidateState.DRIVING, 10.0)
+    next(child for child in children_of(device) if NEW in child.cmdline()).kill()
+    device.wait_for(lambda: device.policy().candidate == CandidateState.FAILED, 10.0)
+    device.wait_for(lambda: device.policy().driving == 1 and device.drives_well, 10.0)
+    assert device.policy().digest == raw_from_digest(OLD)

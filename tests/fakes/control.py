@@ -115,7 +115,7 @@ class FakeControl:
         )
         state = LoopState.OK if driving else LoopState.WAITING
         self._loop.write(_loop_in(state), now_ns)
-        self._vehicle.write(VehicleRecord(now_ns, 0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 1), now_ns)
+        self._vehicle.write(VehicleRecord(now_ns, 0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 1, 0), now_ns)
 
 
 def _loop_in(state: LoopState) -> LoopRecord:

@@ -96,6 +96,7 @@ class FakePlant:
         (run / "plant.json").write_bytes(msgspec.json.encode(spec))
         self.car = PointCar(speed_mps=speed_mps)
         self.safe_to_swap = True
+        self.takeovers = 0
         self.commands: list[ActuationRecord] = []
         self.longest_silence_ns = 0
         self._camera = spec.cameras[0]
@@ -135,6 +136,7 @@ class FakePlant:
             car.curvature_per_m,
             car.odometer_m,
             int(self.safe_to_swap),
+            self.takeovers,
         )
 
     def _observation(self, mono_ns: int) -> ObservationRecord:

@@ -70,6 +70,8 @@ class SyntheticWorker:
             state=WorkerState.READY,
             digest=bytes(32),
             decisions=done.decisions,
+            slow=0,
+            failed=0,
             dropped=0,
             tokens_total=done.tokens,
             busy_ns=done.decisions * 20_000_000,

@@ -114,7 +114,13 @@ class Bench:
         return supervisor
 
     def says(
-        self, state: WorkerState, reason: str = "", *, epoch: int | None = None, saw_s_ago: float = 0.0
+        self,
+        state: WorkerState,
+        reason: str = "",
+        *,
+        epoch: int | None = None,
+        saw_s_ago: float = 0.0,
+        failed: int = 0,
     ) -> None:
         """The worker that was started last (or that of `epoch`) writes its board; READY ones have a plan."""
         place, release, latest = next(
@@ -127,6 +133,7 @@ class Bench:
             state=int(state),
             digest=raw_from_digest(release.digest),
             reason=bytes_from_text(reason, 48),
+            failed=failed,
         )
         self._workers[place].write(told, now_ns)
         if state is WorkerState.READY:
@@ -241,6 +248,39 @@ def test_a_candidate_that_dies_in_its_trial_loses_the_wheel_at_once(bench: Bench
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
     bench.order(SwapOrder.DROP)
     assert bench.cycle().candidate == CandidateState.NONE
+
+
+def test_a_candidate_that_breaks_its_promises_loses_the_wheel_in_the_next_cycle_and_nobody_else_is_asked(
+    bench: Bench,
+) -> None:
+    bench.drive_candidate()
+    for _ in range(10):
+        bench.says(WorkerState.READY, epoch=1)
+        bench.says(WorkerState.READY, epoch=2)
+        assert bench.cycle().candidate == CandidateState.DRIVING
+    bench.says(WorkerState.READY, epoch=2, failed=1)
+    bench.says(WorkerState.READY, epoch=1)
+    failed = bench.cycle()
+    assert (failed.candidate, failed.worker, failed.epoch) == (CandidateState.FAILED, Worker.A, 1)
+    assert (text_from(failed.reason), failed.driving) == ("no-plan", 1)
+    assert bench.spawner.running == [(Worker.A, OLD.digest)]
+
+
+def test_what_went_wrong_before_the_trial_or_after_it_is_no_breach_of_it(bench: Bench) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.order(SwapOrder.LOAD)
+    bench.cycle()
+    bench.says(WorkerState.READY, failed=3)
+    bench.cycle()
+    bench.order(SwapOrder.GO)
+    bench.cycle(2)
+    bench.says(WorkerState.READY, failed=3)
+    assert bench.cycle().candidate == CandidateState.DRIVING
+    bench.order(SwapOrder.KEEP)
+    bench.cycle()
+    bench.says(WorkerState.READY, failed=4)
+    assert (bench.cycle(3).candidate, bench.policy.driving) == (CandidateState.NONE, 1)
 
 
 def test_a_candidate_that_dies_once_while_it_loads_gets_a_second_chance(bench: Bench) -> None:

@@ -22,7 +22,7 @@ def test_whatever_ends_a_trial_but_keep_gives_the_wheel_back() -> None:
     ends = {
         on: row for (step, on), row in ROWS.items() if step is Step.DRIVING and row.to is not Step.DRIVING
     }
-    assert set(ends) == {On.KEEP, On.DIED, On.REFUSED, On.LOST, On.RETURN, On.DROP}
+    assert set(ends) == {On.KEEP, On.DIED, On.BREACHED, On.REFUSED, On.LOST, On.RETURN, On.DROP}
     for on, row in ends.items():
         assert (row.do == (Do.SWITCH_BACK, Do.STOP_CANDIDATE)) == (on is not On.KEEP)
 

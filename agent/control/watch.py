@@ -1,0 +1,74 @@
+"""The watch over a candidate that drives: looks at the boards, and asks the judge.
+
+Owns: which boards a look is made of. Must not know: what is a breach (`agent.control.trial`), what follows from one.
+"""
+
+from pathlib import Path
+
+from agent.board.feed import Feed
+from agent.board.records import (
+    LOOP,
+    LOOP_BOARD,
+    POWER,
+    POWER_BOARD,
+    VEHICLE,
+    VEHICLE_BOARD,
+    LoopRecord,
+    LoopState,
+    PowerRecord,
+    VehicleRecord,
+    WorkerRecord,
+)
+from agent.control.trial import Breach, Look, Trial, begun, judged
+
+_ALIVE_NS = 3_000_000_000
+_PLANT_NS = 1_000_000_000
+_STATES = set(LoopState)
+
+
+class TrialWatch:
+    """One trial after the other: `begin`, then `breach` until it is over."""
+
+    def __init__(self, run: Path) -> None:
+        self._loop: Feed[LoopRecord] = Feed(run / LOOP_BOARD, LOOP)
+        self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
+        self._power: Feed[PowerRecord] = Feed(run / POWER_BOARD, POWER)
+        self._trial: Trial | None = None
+
+    def begin(self) -> None:
+        """Another candidate drives."""
+        self._trial = None
+
+    def breach(self, worker: WorkerRecord | None, now_ns: int) -> Breach | None:
+        """What the candidate, which says `worker` of itself, does that it must not; None where nothing shows."""
+        look = self._look(worker, now_ns)
+        if look is None:
+            return None
+        found = judged(self._trial, look) if self._trial else begun(look)
+        if isinstance(found, Breach):
+            return found
+        self._trial = found
+        return None
+
+    def _look(self, worker: WorkerRecord | None, now_ns: int) -> Look | None:
+        """None while the loop or the worker says nothing: each has a watch of its own for that."""
+        for feed in (self._loop, self._vehicle, self._power):
+            feed.news(now_ns)
+        loop, vehicle = self._loop.recent(now_ns, _ALIVE_NS), self._vehicle.latest
+        if loop is None or worker is None:
+            return None
+        power = self._power.recent(now_ns, _ALIVE_NS)
+        return Look(
+            now_ns,
+            LoopState(loop.state) if loop.state in _STATES else LoopState.WAITING,
+            self._vehicle.recent(now_ns, _PLANT_NS) is not None,
+            loop.ticks,
+            loop.ticks_missed,
+            loop.gate_interventions,
+            worker.decisions,
+            worker.slow,
+            worker.failed,
+            vehicle.record.takeovers if vehicle else 0,
+            # Unknown watts are NaN, and no breach: the governor already assumes the worst.
+            bool(power and power.module_w > power.envelope_w),
+        )

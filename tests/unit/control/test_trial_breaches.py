@@ -1,0 +1,161 @@
+"""What a candidate must not do while it drives, each breach by its name, and what is not its fault."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.board.records import LoopState
+from agent.control.trial import Breach, Look, Trial, begun, judged
+
+MS = 1_000_000
+START = Look(10_000 * MS, LoopState.OK, True, 5_000, 7, 40, 300, 2, 1, 0, False)
+
+
+@dataclass
+class Drive:
+    """A candidate at 100 ticks and 10 decisions a second, looked at every 50 ms."""
+
+    look: Look = START
+    trial: Trial = field(default_factory=lambda: begun(START))
+    breach: Breach | None = None
+
+    def goes_on(self, seconds: float, **each_look: int) -> "Drive":
+        """Drive on; the counts named grow by so much at every look."""
+        for _ in range(round(seconds / 0.05)):
+            self.sees(**each_look)
+        return self
+
+    def sees(self, ms: int = 50, **grown: int) -> "Drive":
+        """One look after `ms`; a decision every other one."""
+        ticks = ms // 10 - grown.get("ticks_missed", 0)
+        steps = {
+            "ticks": ticks,
+            "decisions": int(self.look.mono_ns // (100 * MS) != (self.look.mono_ns + ms * MS) // (100 * MS)),
+        }
+        for name, more in {**steps, **grown}.items():
+            self.look = self.look._replace(**{name: getattr(self.look, name) + more})
+        self.look = self.look._replace(mono_ns=self.look.mono_ns + ms * MS)
+        if self.breach is None:
+            found = judged(self.trial, self.look)
+            if isinstance(found, Breach):
+                self.breach = found
+            else:
+                self.trial = found
+        return self
+
+    @property
+    def reason(self) -> str:
+        return self.breach.reason if self.breach else ""
+
+    @property
+    def driven_s(self) -> float:
+        return (self.look.mono_ns - START.mono_ns) / 1e9
+
+
+def test_a_candidate_that_keeps_its_promises_is_left_alone_whatever_was_counted_before_it_drove() -> None:
+    assert Drive().goes_on(60).reason == ""
+
+
+def test_one_plan_that_cannot_be_followed_is_enough() -> None:
+    drive = Drive().goes_on(1).sees(failed=1)
+    assert drive.reason == "no-plan"
+
+
+def test_five_slow_decisions_of_twenty_are_a_breach_and_four_are_not() -> None:
+    drive = Drive().goes_on(5).sees(slow=4)
+    assert drive.goes_on(10).reason == ""
+    assert drive.sees(slow=4).reason == ""
+    assert drive.sees(slow=1).reason == "latency"
+    assert drive.breach is not None
+    assert "5 of 2" in drive.breach.detail
+
+
+def test_slow_decisions_far_apart_are_what_a_ninety_ninth_percentile_means() -> None:
+    drive = Drive()
+    for _ in range(20):
+        drive.goes_on(5).sees(slow=1)
+    assert drive.reason == ""
+
+
+def test_a_loop_that_stops_for_want_of_a_plan_is_a_breach_at_once() -> None:
+    drive = Drive().goes_on(1)
+    drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK)
+    assert drive.sees().reason == "safe-stop"
+
+
+def test_a_stop_that_the_loop_was_in_before_the_change_is_not_the_candidates() -> None:
+    drive = Drive()
+    drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK)
+    drive.goes_on(0.2)
+    drive.look = drive.look._replace(state=LoopState.OK)
+    assert drive.goes_on(5).reason == ""
+
+
+def test_a_world_that_nobody_shows_is_not_held_against_the_candidate() -> None:
+    drive = Drive().goes_on(1)
+    drive.look = drive.look._replace(state=LoopState.SAFE_STOP, plant_alive=False)
+    assert drive.goes_on(60).reason == ""
+
+
+def test_ticks_missed_while_it_drives_are_a_breach() -> None:
+    drive = Drive().goes_on(2, ticks_missed=1)
+    assert drive.reason == "ticks-missed"
+
+
+def test_ticks_lost_in_a_standstill_of_the_machine_are_not_the_candidates_even_if_told_a_little_later() -> (
+    None
+):
+    drive = Drive().goes_on(1).sees(ms=900, ticks_missed=60).sees(ticks_missed=20)
+    assert drive.goes_on(10).reason == ""
+    assert drive.goes_on(1, ticks_missed=1).reason == "ticks-missed"
+
+
+def test_a_gate_that_changes_every_other_command_is_a_breach() -> None:
+    assert Drive().goes_on(1.5, interventions=5).reason == "gate"
+    assert Drive().goes_on(30, interventions=1).reason == ""
+
+
+def test_a_person_who_takes_the_wheel_ends_the_trial() -> None:
+    assert Drive().goes_on(1).sees(takeovers=1).reason == "taken-over"
+
+
+def test_power_above_the_envelope_is_a_breach_where_it_stays() -> None:
+    drive = Drive().goes_on(1)
+    drive.look = drive.look._replace(over_envelope=True)
+    assert drive.goes_on(4).reason == ""
+    assert drive.goes_on(2).reason == "envelope"
+    moment = Drive()
+    for _ in range(20):
+        moment.look = moment.look._replace(over_envelope=True)
+        moment.goes_on(3)
+        moment.look = moment.look._replace(over_envelope=False)
+        moment.goes_on(1)
+    assert moment.reason == ""
+
+
+@pytest.mark.parametrize(
+    "lost", [{"ticks": -4_000, "ticks_missed": -7}, {"decisions": -250, "slow": -2, "failed": -1}]
+)
+def test_a_follower_or_worker_that_counts_anew_is_no_breach(lost: dict[str, int]) -> None:
+    drive = Drive().goes_on(1).sees(**lost)
+    assert drive.goes_on(10).reason == ""
+
+
+@pytest.mark.parametrize(
+    "fault", [{"failed": 1}, {"slow": 1}, {"interventions": 5}, {"ticks_missed": 1}, {"takeovers": 1}]
+)
+def test_what_goes_wrong_all_the_time_is_seen_within_a_second_and_a_half(fault: dict[str, int]) -> None:
+    assert Drive().goes_on(1.5, **fault).reason
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=400))
+def test_twenty_decisions_are_looked_back_on_and_never_much_more_is_remembered(steps: list[int]) -> None:
+    drive = Drive()
+    for step in steps:
+        drive.sees(decisions=step)
+    marks = drive.trial.decided
+    assert [count for count, _ in marks] == sorted({count for count, _ in marks})
+    if marks[-1][0] - START.decisions >= 20:
+        assert marks[-1][0] - marks[0][0] >= 20 > marks[-1][0] - marks[1][0]
