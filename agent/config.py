@@ -54,6 +54,18 @@ class ControlSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plant: str = "shared-memory"
 
 
+class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What this vehicle can or may do, whatever a release says of itself; the follower's own limits are the most."""
+
+    max_acceleration_mps2: Annotated[float, msgspec.Meta(gt=0, le=4)] = 4.0
+    max_braking_mps2: Annotated[float, msgspec.Meta(ge=3, le=8)] = 8.0
+    max_jerk_mps3: Annotated[float, msgspec.Meta(gt=0, le=40)] = 40.0
+    max_curvature_per_m: Annotated[float, msgspec.Meta(gt=0, le=0.25)] = 0.25
+    max_curvature_rate_per_ms: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.5
+    max_lateral_mps2: Annotated[float, msgspec.Meta(gt=0, le=3)] = 3.0
+    max_speed_mps: Annotated[float, msgspec.Meta(gt=0, le=40)] = 40.0
+
+
 class PowerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The envelope that the device must stay inside, as the 1 s mean of module power."""
 
@@ -85,6 +97,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: MqttSection = MqttSection()
     paths: PathsSection = PathsSection()
     control: ControlSection = ControlSection()
+    limits: LimitsSection = LimitsSection()
     power: PowerSection = PowerSection()
     update: UpdateSection = UpdateSection()
     telemetry: TelemetrySection = TelemetrySection()

@@ -9,8 +9,11 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
+
 from agent.adapters.clock import MonotonicClock
 from agent.config import load_config
+from agent.control.gate import DEVICE_LIMITS, GateLimits
 from agent.control.loop import Follower
 from agent.control.realtime import become_realtime, die_with
 
@@ -25,7 +28,8 @@ def follow(root: Path, parent_pid: int) -> int:
     config = load_config(root)
     run = root / config.paths.run
     run.mkdir(parents=True, exist_ok=True)
-    follower = Follower(run, MonotonicClock(), config.control.tick_hz)
+    limits = DEVICE_LIMITS.stricter(GateLimits(*msgspec.structs.astuple(config.limits)))
+    follower = Follower(run, MonotonicClock(), config.control.tick_hz, limits)
     realtime = become_realtime(config.control.priority, config.control.core)
     follower.run(lambda: bool(stopped), realtime)
     return 0

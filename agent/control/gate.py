@@ -2,7 +2,7 @@
 
 Owns: the limits of a command and the one function through which every command passes.
 Must not know: plans, policies, boards, clocks. It imports nothing of ours, so that no fault of the
-policy side can be a fault of the gate.
+policy side can be a fault of the gate; what it judges by are times and measurements, not what others made of them.
 
 Rates (jerk, curvature rate) bend before magnitudes: a command always obeys the magnitudes, and it obeys the
 rates except where a magnitude leaves it no choice, for example a vehicle that is already too fast for its bend.
@@ -17,6 +17,15 @@ SPEED_TIME_S = 0.5
 """How soon a speed above the limit is braked away: the acceleration allowed is (limit - speed) / this."""
 STANDING_MPS = 0.5
 """Below this speed the lateral limit says nothing about curvature."""
+BRAKING_MPS2 = 1.0
+"""From here on a command counts as braking; a vehicle that stands need only not accelerate."""
+VEHICLE_MAX_AGE_NS = 300_000_000
+"""A state of the vehicle that is older judges nothing."""
+HEARTBEAT_MAX_AGE_NS = 6_000_000_000
+"""Longer than the watchdog takes to replace a supervisor that hangs: nobody may drive unwatched for good."""
+TRACKING_S = 0.3
+"""How far a command may be ahead of the measured curvature, as time at the full curvature rate: beyond, the steering
+doesn't follow, or somebody else holds the wheel."""
 
 
 class GateReason(IntFlag):
@@ -25,7 +34,7 @@ class GateReason(IntFlag):
     NONE = 0
     NOT_FINITE = 1
     STALE = 2
-    """The vehicle's state is too old to judge a command by: the gate brakes."""
+    """The vehicle's state is unknown or too old to judge a command by: the gate brakes."""
     ACCELERATION = 4
     BRAKING = 8
     SPEED = 16
@@ -33,6 +42,14 @@ class GateReason(IntFlag):
     CURVATURE = 64
     LATERAL = 128
     CURVATURE_RATE = 256
+    NO_PLAN = 512
+    """Something else than braking outside of the time that a plan is for: the gate brakes."""
+    NO_HEARTBEAT = 1024
+    """Nobody watches the loop: the gate brakes."""
+    NOT_MONOTONE = 2048
+    """Time went back or stood still between two commands: the gate brakes."""
+    DISCONTINUOUS = 4096
+    """Too far from the curvature that the vehicle really drives."""
 
 
 class Command(NamedTuple):
@@ -74,13 +91,27 @@ DEVICE_LIMITS = GateLimits(
 """What this follower holds every release to, whatever the release says of itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a command is judged in: the measured speed, the tick in seconds, whether the speed is recent."""
+class Situation(NamedTuple):
+    """What a command is judged in. Times are monotonic nanoseconds.
 
+    `mono_ns` is now, `previous_ns` when the command before went out. `vehicle_ns` is when the vehicle had `speed_mps` and
+    `curvature_per_m` (not a number where it does not say). From `plan_from_ns` until `plan_until_ns` lasts the plan that is
+    followed, 0 and 0 for none. `heartbeat_ns` is the last sign of life of whoever watches the loop.
+    """
+
+    mono_ns: int
+    previous_ns: int
+    vehicle_ns: int
     speed_mps: float
-    dt_s: float
-    fresh: bool
+    curvature_per_m: float
+    plan_from_ns: int
+    plan_until_ns: int
+    heartbeat_ns: int
+
+    @property
+    def dt_s(self) -> float:
+        """Since the command before, at most 0.1 s: after a long gap the rates are those of a short one."""
+        return _within((self.mono_ns - self.previous_ns) / 1e9, 0.0, 0.1)
 
 
 def passed(
@@ -102,12 +133,32 @@ def _sane(
     proposed: Command, previous: Command, now: Situation, limits: GateLimits
 ) -> tuple[Command, GateReason]:
     """`proposed`, or braking along the previous curvature where it cannot be judged."""
-    braking = Command(-limits.max_braking_mps2 / 2, previous.curvature_per_m)
+    reason = _objection(proposed, now)
+    if reason is GateReason.NONE:
+        return proposed, reason
+    return Command(-limits.max_braking_mps2 / 2, previous.curvature_per_m), reason
+
+
+def _objection(proposed: Command, now: Situation) -> GateReason:
+    """Why `proposed` cannot be judged, or may not be followed whatever it is; the first reason of several."""
     if not _finite(proposed):
-        return braking, GateReason.NOT_FINITE
-    if not (now.fresh and math.isfinite(now.speed_mps) and math.isfinite(now.dt_s)):
-        return braking, GateReason.STALE
-    return proposed, GateReason.NONE
+        return GateReason.NOT_FINITE
+    if now.mono_ns <= now.previous_ns:
+        return GateReason.NOT_MONOTONE
+    if not math.isfinite(now.speed_mps) or abs(now.mono_ns - now.vehicle_ns) > VEHICLE_MAX_AGE_NS:
+        return GateReason.STALE
+    if _brakes(proposed, now):
+        return GateReason.NONE
+    if not now.plan_from_ns <= now.mono_ns < now.plan_until_ns:
+        return GateReason.NO_PLAN
+    if abs(now.mono_ns - now.heartbeat_ns) > HEARTBEAT_MAX_AGE_NS:
+        return GateReason.NO_HEARTBEAT
+    return GateReason.NONE
+
+
+def _brakes(proposed: Command, now: Situation) -> bool:
+    """Whether `proposed` may go out with no plan and nobody watching: it ends in standing."""
+    return proposed.acceleration_mps2 <= (0.0 if abs(now.speed_mps) < STANDING_MPS else -BRAKING_MPS2)
 
 
 def _acceleration(
@@ -118,7 +169,7 @@ def _acceleration(
         reason, value = GateReason.ACCELERATION, limits.max_acceleration_mps2
     elif value < -limits.max_braking_mps2:
         reason, value = GateReason.BRAKING, -limits.max_braking_mps2
-    step = limits.max_jerk_mps3 * _tick_s(now)
+    step = limits.max_jerk_mps3 * now.dt_s
     if abs(value - before) > step + 1e-9:
         reason, value = reason | GateReason.JERK, before + math.copysign(step, value - before)
     cap = _speed_cap(now, limits)
@@ -134,7 +185,13 @@ def _curvature(wanted: float, before: float, now: Situation, limits: GateLimits)
     cap = _lateral_cap(now, limits)
     if abs(value) > cap:
         reason, value = reason | GateReason.LATERAL, math.copysign(cap, value)
-    step = limits.max_curvature_rate_per_ms * _tick_s(now)
+    lead = limits.max_curvature_rate_per_ms * TRACKING_S
+    if abs(value - now.curvature_per_m) > lead:
+        reason, value = (
+            reason | GateReason.DISCONTINUOUS,
+            _within(value, now.curvature_per_m - lead, now.curvature_per_m + lead),
+        )
+    step = limits.max_curvature_rate_per_ms * now.dt_s
     if abs(value - before) > step + 1e-12:
         reason, value = reason | GateReason.CURVATURE_RATE, before + math.copysign(step, value - before)
     bound = min(limits.max_curvature_per_m, cap)
@@ -158,11 +215,6 @@ def _lateral_cap(now: Situation, limits: GateLimits) -> float:
     if not math.isfinite(speed_mps) or speed_mps < STANDING_MPS:
         return limits.max_curvature_per_m
     return limits.max_lateral_mps2 / (speed_mps * speed_mps)
-
-
-def _tick_s(now: Situation) -> float:
-    """The tick, at most 0.1 s: after a long gap the rates are those of a short one."""
-    return _within(now.dt_s, 0.0, 0.1) if math.isfinite(now.dt_s) else 0.0
 
 
 def _within(value: float, low: float, high: float) -> float:

@@ -43,13 +43,20 @@ from agent.board.records import (
 from agent.board.ring import RingWriter
 from agent.board.seqlock import BoardWriter
 from agent.control.earlier import earlier
-from agent.control.gate import DEVICE_LIMITS, Command, GateLimits, GateReason, Situation, passed
+from agent.control.gate import (
+    DEVICE_LIMITS,
+    VEHICLE_MAX_AGE_NS,
+    Command,
+    GateLimits,
+    GateReason,
+    Situation,
+    passed,
+)
 from agent.control.pacing import Histogram, Pacer, Spread
 from agent.control.plan import FollowRules, Motion, PlanFollower, Selected
 from agent.ports import Clock
 
 _REPORT_TICKS = 10
-_VEHICLE_MAX_AGE_NS = 300_000_000
 _FOLLOWS = (LoopState.OK, LoopState.DEGRADED)
 """Where commands are a plan's; in the other states the loop stops by itself."""
 
@@ -57,8 +64,8 @@ _FOLLOWS = (LoopState.OK, LoopState.DEGRADED)
 class Follower:
     """The boards of the loop and one tick over them."""
 
-    def __init__(self, run: Path, clock: Clock, tick_hz: float) -> None:
-        self._clock = clock
+    def __init__(self, run: Path, clock: Clock, tick_hz: float, limits: GateLimits = DEVICE_LIMITS) -> None:
+        self._clock, self._device_limits = clock, limits
         period_ns = round(1e9 / tick_hz)
         before = earlier(run, clock.mono_ns(), period_ns)
         self._pacer = Pacer(clock, period_ns, before.last_ns, before.missed)
@@ -74,10 +81,10 @@ class Follower:
         self._packer = APPLIED.packer
         self._ring = RingWriter(run / APPLIED_RING, self._packer.size, APPLIED_SLOTS)
         self._follow = PlanFollower(FollowRules())
-        self._gate_limits = self._stop_limits = DEVICE_LIMITS
+        self._gate_limits = self._stop_limits = limits
         self._offered = (0, 0)
         self._limited = (0, NO_DIGEST)
-        self._last = before.command
+        self._last, self._commanded_ns = before.command, 0
         self._speed_mps = 0.0
         self._ticks = before.ticks
         self._interventions = before.interventions
@@ -98,22 +105,39 @@ class Follower:
     def tick(self, due_ns: int) -> None:
         """The turn due at `due_ns`: read what is new, decide what is due, let the gate see it, command, record."""
         now_ns = self._clock.mono_ns()
-        self._vehicle.news(now_ns)
-        vehicle = self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
-        known = vehicle is not None and math.isfinite(vehicle.speed_mps)
-        if vehicle is not None and known:
-            self._speed_mps = vehicle.speed_mps
-        speed_mps = self._speed_mps
+        known = self._look_at_vehicle(now_ns)
         self._take_plan(now_ns)
-        motion = self._follow.step(now_ns, speed_mps, self._last.curvature_per_m)
-        situation = Situation(speed_mps, self._pacer.period_ns / 1e9, known)
-        follows = known and motion.state in _FOLLOWS
-        limits = self._gate_limits if follows else self._stop_limits
-        command, reason = passed(motion.proposed, self._last, situation, limits)
+        motion = self._follow.step(now_ns, self._speed_mps, self._last.curvature_per_m, blind=not known)
+        limits = self._gate_limits if motion.state in _FOLLOWS else self._stop_limits
+        command, reason = passed(motion.proposed, self._last, self._situation(now_ns, motion), limits)
         self._command((due_ns, now_ns), command, motion, reason)
         if self._ticks % _REPORT_TICKS == 0:
-            self._report(now_ns, motion, speed_mps)
+            self._report(now_ns, motion, self._speed_mps)
         self._execution.add(self._clock.mono_ns() - now_ns)
+
+    def _look_at_vehicle(self, now_ns: int) -> bool:
+        """Note the speed; whether the vehicle says it now."""
+        self._vehicle.news(now_ns)
+        vehicle = self._vehicle.recent(now_ns, VEHICLE_MAX_AGE_NS)
+        if vehicle is None or not math.isfinite(vehicle.speed_mps):
+            return False
+        self._speed_mps = vehicle.speed_mps
+        return True
+
+    def _situation(self, now_ns: int, motion: Motion) -> Situation:
+        """What the gate judges by: as it was measured, not as the follower sees it."""
+        vehicle, watched = self._vehicle.latest, self._policy.latest
+        plan = self._follow.plan if motion.decision else None
+        return Situation(
+            mono_ns=now_ns,
+            previous_ns=self._commanded_ns or now_ns - self._pacer.period_ns,
+            vehicle_ns=vehicle.mono_ns if vehicle else 0,
+            speed_mps=vehicle.record.speed_mps if vehicle else math.nan,
+            curvature_per_m=vehicle.record.curvature_per_m if vehicle else math.nan,
+            plan_from_ns=plan.start_ns if plan else 0,
+            plan_until_ns=plan.end_ns if plan else 0,
+            heartbeat_ns=watched.mono_ns if watched else 0,
+        )
 
     def _take_plan(self, now_ns: int) -> None:
         """Offer the follower what the selected worker published since the last tick."""
@@ -147,11 +171,11 @@ class Follower:
 
     def _hold_to(self, record: LimitsRecord) -> None:
         """Hold the plans to a release's limits; the loop's own stop brakes as hard as the device allows."""
-        self._gate_limits = DEVICE_LIMITS.stricter(GateLimits(*record[2:9]))
+        self._gate_limits = self._device_limits.stricter(GateLimits(*record[2:9]))
         self._stop_limits = replace(
             self._gate_limits,
-            max_braking_mps2=DEVICE_LIMITS.max_braking_mps2,
-            max_jerk_mps3=DEVICE_LIMITS.max_jerk_mps3,
+            max_braking_mps2=self._device_limits.max_braking_mps2,
+            max_jerk_mps3=self._device_limits.max_jerk_mps3,
         )
         self._follow.rules = replace(self._follow.rules, latency_ns=max(record.decision_p99_ns, 0))
 
@@ -162,7 +186,7 @@ class Follower:
         self._ticks += 1
         self._interventions += reason is not GateReason.NONE
         self._last = command
-        now_ns = times_ns[1]
+        now_ns = self._commanded_ns = times_ns[1]
         self._actuation.write(ActuationRecord(self._ticks, now_ns, *command), now_ns)
         applied = AppliedRecord(self._ticks, *times_ns, motion.decision, *command, int(reason))
         self._ring.push(self._packer.pack(*applied))

@@ -81,6 +81,7 @@ _NEXT: dict[tuple[LoopState, Freshness], LoopState] = {
 """Every step of the loop. Two more rules stand in `next_state`: a stop that stands is a safe stop."""
 
 
+_GOOD = (Freshness.FRESH, Freshness.AGING)
 _BRAKES = (LoopState.DEGRADED, LoopState.MINIMAL_RISK)
 _STOPS = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
 
@@ -211,10 +212,17 @@ class PlanFollower:
         )
         return None
 
-    def step(self, mono_ns: int, speed_mps: float, held_curvature_per_m: float) -> Motion:
-        """What to propose to the gate at `mono_ns`; `held_curvature_per_m` is kept where no plan says another."""
+    def step(
+        self, mono_ns: int, speed_mps: float, held_curvature_per_m: float, *, blind: bool = False
+    ) -> Motion:
+        """What to propose to the gate at `mono_ns`; `held_curvature_per_m` is kept where no plan says another.
+
+        `blind`: the vehicle says nothing of itself, and `speed_mps` is what it said last. Then it is time to stop.
+        """
         plan, speed_mps = self._plan, _believable(speed_mps)
         freshness = self._freshness(plan, mono_ns, speed_mps)
+        if blind and freshness in _GOOD:
+            freshness = Freshness.STALE
         standing = speed_mps <= STANDING_MPS
         self.state = next_state(self.state, freshness, standing)
         if plan is not None and (self._braked_ns or self.state in _BRAKES):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.board.records import HORIZON_MAX, LoopState, PlanRecord
-from agent.control.gate import DEVICE_LIMITS, Command, Situation, passed
+from agent.control.gate import DEVICE_LIMITS, Command, GateReason, Situation, passed
 from agent.control.plan import FollowRules, PlanFollower, Rejection, Selected
 
 _S = 1_000_000_000
@@ -63,7 +63,11 @@ def test_a_waypoint_is_executed_only_inside_its_horizon_and_every_drive_without_
         motion = found.step(at_ns, speed_mps, last.curvature_per_m)
         if motion.state in (LoopState.OK, LoopState.DEGRADED):
             assert at_ns < horizon_ends_ns
-        last, _ = passed(motion.proposed, last, Situation(speed_mps, 0.01, fresh=True), DEVICE_LIMITS)
+        plan = found.plan if motion.decision else None
+        ages = (plan.start_ns, plan.end_ns) if plan else (0, 0)
+        now = Situation(at_ns, at_ns - _S // 100, at_ns, speed_mps, last.curvature_per_m, *ages, at_ns)
+        last, why = passed(motion.proposed, last, now, DEVICE_LIMITS)
+        assert not why & GateReason.NO_PLAN
         speed_mps = max(0.0, speed_mps + last.acceleration_mps2 * 0.01)
     assert speed_mps == 0.0
     assert motion.state in (LoopState.SAFE_STOP, LoopState.WAITING)

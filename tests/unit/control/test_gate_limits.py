@@ -2,10 +2,21 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from agent.control.gate import DEVICE_LIMITS, REST, Command, GateLimits, GateReason, Situation, passed
+from agent.control.gate import (
+    DEVICE_LIMITS,
+    HEARTBEAT_MAX_AGE_NS,
+    REST,
+    VEHICLE_MAX_AGE_NS,
+    Command,
+    GateLimits,
+    GateReason,
+    Situation,
+    passed,
+)
 
 LIMITS = GateLimits(
     max_acceleration_mps2=3.0,
@@ -16,7 +27,25 @@ LIMITS = GateLimits(
     max_lateral_mps2=3.0,
     max_speed_mps=15.0,
 )
-SLOW = Situation(speed_mps=1.0, dt_s=0.01, fresh=True)
+NOW_NS, S = 1_000_000_000_000, 1_000_000_000
+
+
+def at(speed_mps: float, dt_s: float = 0.01, **changes: Any) -> Situation:
+    """A tick of a vehicle that says its speed and nothing of its wheel, with a plan and a watchful supervisor."""
+    now = Situation(
+        mono_ns=NOW_NS,
+        previous_ns=NOW_NS - round(dt_s * S),
+        vehicle_ns=NOW_NS,
+        speed_mps=speed_mps,
+        curvature_per_m=math.nan,
+        plan_from_ns=NOW_NS - S,
+        plan_until_ns=NOW_NS + 5 * S,
+        heartbeat_ns=NOW_NS,
+    )
+    return now._replace(**changes)
+
+
+SLOW = at(1.0)
 
 
 @pytest.mark.parametrize(
@@ -57,13 +86,13 @@ def test_jerk_limited_or_not_the_command_moves_towards_what_was_proposed(
 
 def test_a_bend_exactly_at_the_lateral_limit_is_left_alone() -> None:
     at_limit = Command(0.0, 3.0 / 100.0)
-    fast = Situation(speed_mps=10.0, dt_s=0.01, fresh=True)
+    fast = at(10.0, 0.01)
     assert passed(at_limit, at_limit, fast, LIMITS) == (at_limit, GateReason.NONE)
 
 
 def test_an_unknown_speed_brakes_without_a_jolt() -> None:
     limits = replace(LIMITS, max_jerk_mps3=20.0)
-    unknown = Situation(math.nan, 0.01, fresh=True)
+    unknown = at(math.nan)
     out, why = passed(Command(3.0, 0.0), Command(2.0, 0.0), unknown, limits)
     assert out.acceleration_mps2 == pytest.approx(1.8)
     assert why == GateReason.STALE | GateReason.JERK
@@ -71,19 +100,19 @@ def test_an_unknown_speed_brakes_without_a_jolt() -> None:
 
 def test_a_long_gap_between_ticks_earns_no_long_steps() -> None:
     limits = replace(LIMITS, max_jerk_mps3=5.0)
-    late = Situation(speed_mps=1.0, dt_s=9.0, fresh=True)
+    late = at(1.0, 9.0)
     out, _ = passed(Command(3.0, 0.0), REST, late, limits)
     assert out.acceleration_mps2 == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("speed_mps", [0.49, -0.49, 0.0])
 def test_a_standing_vehicle_may_turn_its_wheel(speed_mps: float) -> None:
-    out, why = passed(Command(0.0, 0.2), REST, Situation(speed_mps, 0.01, fresh=True), LIMITS)
+    out, why = passed(Command(0.0, 0.2), REST, at(speed_mps), LIMITS)
     assert (out.curvature_per_m, why) == (0.2, GateReason.NONE)
 
 
 def test_rolling_backwards_pushes_sideways_too() -> None:
-    back = Situation(speed_mps=-10.0, dt_s=0.01, fresh=True)
+    back = at(-10.0, 0.01)
     out, _ = passed(Command(0.0, -0.2), REST, back, LIMITS)
     assert out.curvature_per_m == pytest.approx(-0.03)
 
@@ -96,14 +125,14 @@ def test_the_wheel_turns_no_faster_than_allowed() -> None:
 
 
 def test_the_bend_is_opened_when_the_speed_would_push_sideways_beyond_the_limit() -> None:
-    fast = Situation(speed_mps=10.0, dt_s=0.01, fresh=True)
+    fast = at(10.0, 0.01)
     out, why = passed(Command(0.0, 0.1), Command(0.0, 0.1), fast, LIMITS)
     assert out.curvature_per_m == pytest.approx(3.0 / 100.0)
     assert why & GateReason.LATERAL
 
 
 def test_the_lateral_limit_wins_over_the_wheel_rate() -> None:
-    fast = Situation(speed_mps=10.0, dt_s=0.01, fresh=True)
+    fast = at(10.0, 0.01)
     limits = replace(LIMITS, max_curvature_rate_per_ms=0.5)
     out, _ = passed(Command(0.0, 0.1), Command(0.0, 0.1), fast, limits)
     assert out.curvature_per_m * 10.0**2 <= 3.0 + 1e-9
@@ -113,29 +142,99 @@ def test_the_lateral_limit_wins_over_the_wheel_rate() -> None:
 def test_near_the_speed_limit_acceleration_fades_and_above_it_the_gate_brakes(
     speed_mps: float, most_mps2: float
 ) -> None:
-    out, why = passed(Command(3.0, 0.0), REST, Situation(speed_mps, 0.01, fresh=True), LIMITS)
+    out, why = passed(Command(3.0, 0.0), REST, at(speed_mps), LIMITS)
     assert out.acceleration_mps2 == pytest.approx(most_mps2)
     assert why == GateReason.SPEED
 
 
 def test_an_acceleration_exactly_at_the_speed_cap_is_left_alone() -> None:
-    now = Situation(14.0, 0.01, fresh=True)
+    now = at(14.0)
     assert passed(Command(2.0, 0.0), REST, now, LIMITS) == (Command(2.0, 0.0), GateReason.NONE)
 
 
 @pytest.mark.parametrize(
-    "unknown",
+    ("now", "reason"),
     [
-        Situation(5.0, 0.01, fresh=False),
-        Situation(math.nan, 0.01, fresh=True),
-        Situation(math.inf, 0.01, fresh=True),
-        Situation(5.0, math.nan, fresh=True),
+        (at(5.0, vehicle_ns=NOW_NS - VEHICLE_MAX_AGE_NS - 1), GateReason.STALE),
+        (at(5.0, vehicle_ns=NOW_NS + VEHICLE_MAX_AGE_NS + 1), GateReason.STALE),
+        (at(math.nan), GateReason.STALE),
+        (at(math.inf), GateReason.STALE),
+        (at(5.0, plan_from_ns=0, plan_until_ns=0), GateReason.NO_PLAN),
+        (at(5.0, plan_until_ns=NOW_NS), GateReason.NO_PLAN),
+        (at(5.0, plan_from_ns=NOW_NS + 1), GateReason.NO_PLAN),
+        (at(5.0, heartbeat_ns=NOW_NS - HEARTBEAT_MAX_AGE_NS - 1), GateReason.NO_HEARTBEAT),
+        (at(5.0, heartbeat_ns=NOW_NS + HEARTBEAT_MAX_AGE_NS + 1), GateReason.NO_HEARTBEAT),
+        (at(5.0, heartbeat_ns=0), GateReason.NO_HEARTBEAT),
     ],
 )
-def test_a_vehicle_whose_state_is_unknown_is_braked_along_its_bend(unknown: Situation) -> None:
-    out, why = passed(Command(3.0, -0.2), Command(-3.0, 0.05), unknown, LIMITS)
-    assert out == Command(-3.0, 0.05)
-    assert why == GateReason.STALE
+@pytest.mark.parametrize("acceleration_mps2", [3.0, 0.0, -0.99])
+def test_what_cannot_be_judged_is_braked_along_its_bend_whatever_the_follower_proposes(
+    now: Situation, reason: GateReason, acceleration_mps2: float
+) -> None:
+    out, why = passed(Command(acceleration_mps2, -0.2), Command(-3.0, 0.05), now, LIMITS)
+    assert (out, why) == (Command(-3.0, 0.05), reason)
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        at(5.0, vehicle_ns=NOW_NS - VEHICLE_MAX_AGE_NS),
+        at(5.0, vehicle_ns=NOW_NS + VEHICLE_MAX_AGE_NS),
+        at(5.0, plan_from_ns=NOW_NS),
+        at(5.0, plan_until_ns=NOW_NS + 1),
+        at(5.0, heartbeat_ns=NOW_NS - HEARTBEAT_MAX_AGE_NS),
+        at(5.0, heartbeat_ns=NOW_NS + HEARTBEAT_MAX_AGE_NS),
+    ],
+)
+def test_up_to_the_edge_of_its_age_everything_is_judged_as_it_is(now: Situation) -> None:
+    assert passed(Command(1.0, 0.0), REST, now, LIMITS) == (Command(1.0, 0.0), GateReason.NONE)
+
+
+ALONE = at(5.0, plan_from_ns=0, plan_until_ns=0, heartbeat_ns=0)
+
+
+def test_braking_needs_neither_a_plan_nor_anyone_who_watches() -> None:
+    for braking in (Command(-1.0, 0.1), Command(-5.0, 0.1)):
+        assert passed(braking, REST, ALONE, LIMITS) == (braking, GateReason.NONE)
+
+
+@pytest.mark.parametrize(("speed_mps", "reason"), [(0.49, 0), (-0.49, 0), (0.5, GateReason.NO_PLAN)])
+def test_a_vehicle_that_stands_may_go_on_standing_without_a_plan(speed_mps: float, reason: int) -> None:
+    assert passed(REST, REST, ALONE._replace(speed_mps=speed_mps), LIMITS)[1] == reason
+    assert (
+        passed(Command(0.1, 0.0), REST, ALONE._replace(speed_mps=speed_mps), LIMITS)[1] == GateReason.NO_PLAN
+    )
+
+
+@pytest.mark.parametrize("earlier_ns", [0, 1, 5 * S])
+def test_time_that_stands_still_or_goes_back_allows_no_change_at_all(earlier_ns: int) -> None:
+    before = Command(1.0, 0.1)
+    out, why = passed(Command(2.0, 0.2), before, SLOW._replace(previous_ns=NOW_NS + earlier_ns), LIMITS)
+    assert out == before
+    assert why == GateReason.NOT_MONOTONE | GateReason.JERK
+
+
+def test_the_wheel_is_not_commanded_far_from_where_it_really_is() -> None:
+    limits = replace(LIMITS, max_curvature_rate_per_ms=0.2)
+    stuck = at(1.0, curvature_per_m=-0.02)
+    out, why = passed(Command(0.0, 0.05), Command(0.0, 0.0401), stuck, limits)
+    assert out.curvature_per_m == pytest.approx(0.04)
+    assert why == GateReason.DISCONTINUOUS
+    out, why = passed(Command(0.0, -0.09), Command(0.0, -0.0801), stuck, limits)
+    assert out.curvature_per_m == pytest.approx(-0.08)
+    assert why == GateReason.DISCONTINUOUS
+
+
+def test_a_lead_exactly_as_large_as_the_steering_takes_is_left_alone() -> None:
+    limits = replace(LIMITS, max_curvature_rate_per_ms=0.5)
+    led = Command(0.0, 0.5 * 0.3)
+    assert passed(led, led, at(1.0, curvature_per_m=0.0), limits) == (led, GateReason.NONE)
+
+
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf])
+def test_a_wheel_that_says_nothing_sensible_leaves_the_command_finite(unknown: float) -> None:
+    out, _ = passed(Command(0.0, 0.1), Command(0.0, 0.1), at(1.0, curvature_per_m=unknown), LIMITS)
+    assert math.isfinite(out.curvature_per_m)
 
 
 def test_a_previous_command_that_is_no_number_counts_as_rest() -> None:

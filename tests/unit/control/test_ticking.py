@@ -2,6 +2,7 @@
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,14 @@ from agent.board.records import (
     LoopRecord,
     LoopState,
     PlanRecord,
+    PolicyRecord,
     Worker,
     limits_board,
     plan_board,
 )
 from agent.board.ring import RingReader
 from agent.board.seqlock import BoardReader, BoardWriter
-from agent.control.gate import GateReason
+from agent.control.gate import DEVICE_LIMITS, GateReason
 from agent.control.loop import Follower
 from tests.fakes.clock import FakeClock
 
@@ -51,13 +53,18 @@ class Bench:
         self._policy = BoardWriter(run / POLICY_BOARD, POLICY)
         self._plans = [BoardWriter(run / plan_board(w), PLAN) for w in Worker]
         self._limits = [BoardWriter(run / limits_board(w), LIMITS) for w in Worker]
+        self._selected: PolicyRecord | None = None
         self.speed_mps: float | None = 5.0
         self._decision = 0
 
     def selects(self, worker: Worker = Worker.A, epoch: int = 1) -> None:
         blank = POLICY.record_from(POLICY.packer.unpack(bytes(POLICY.packer.size)))
-        selected = blank._replace(worker=int(worker), epoch=epoch, digest=DIGEST, driving=1)
-        self._policy.write(selected, self.clock.mono_ns())
+        self._selected = blank._replace(worker=int(worker), epoch=epoch, digest=DIGEST, driving=1)
+        self._policy.write(self._selected, self.clock.mono_ns())
+
+    def hangs(self) -> None:
+        """The supervisor says nothing any more."""
+        self._selected = None
 
     def promises(self, worker: Worker = Worker.A, epoch: int = 1, like: LimitsRecord = SOUND) -> None:
         """The release of `epoch` is to be held to limits `like` these."""
@@ -77,6 +84,8 @@ class Bench:
         """Ticks 10 ms apart with a vehicle that reports `speed_mps`, or nothing for None."""
         for _ in range(count):
             self.clock.advance(0.01)
+            if self._selected is not None:
+                self._policy.write(self._selected, self.clock.mono_ns())
             if self.speed_mps is not None:
                 blank = VEHICLE.record_from(VEHICLE.packer.unpack(bytes(VEHICLE.packer.size)))
                 told = blank._replace(speed_mps=self.speed_mps)
@@ -232,6 +241,43 @@ def test_a_speed_that_is_none_does_not_stop_the_loop(bench: Bench, speed_mps: fl
     ticks = bench.tick(30)
     assert all(math.isfinite(tick.acceleration_mps2) for tick in ticks)
     assert ticks[-1].acceleration_mps2 < 0
+
+
+def test_a_vehicle_that_falls_silent_is_a_stop_that_everybody_can_see(bench: Bench) -> None:
+    bench.selects()
+    bench.promises()
+    bench.plans(0.5, 0.02)
+    bench.tick(60)
+    bench.speed_mps = None
+    bench.tick(40)
+    assert bench.loop.state == LoopState.MINIMAL_RISK
+    bench.speed_mps = 4.0
+    bench.plans(0.5, 0.02)
+    bench.tick(20)
+    assert bench.loop.state == LoopState.OK
+
+
+def test_a_supervisor_that_falls_silent_is_braked_for_though_plans_go_on(bench: Bench) -> None:
+    bench.selects()
+    bench.promises()
+    bench.tick(10)
+    bench.hangs()
+    for _ in range(6):
+        bench.plans(0.0, 0.0)
+        assert not any(tick.intervened for tick in bench.tick(99))
+    bench.plans(0.0, 0.0)
+    last = bench.tick(99)[-1]
+    assert last.intervened & GateReason.NO_HEARTBEAT
+    assert last.acceleration_mps2 <= -3.0
+
+
+def test_the_device_s_own_limits_bind_a_release_that_promises_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.follower = Follower(tmp_path, bench.clock, 100.0, replace(DEVICE_LIMITS, max_acceleration_mps2=0.3))
+    bench.selects()
+    bench.promises()
+    bench.plans(2.0, 0.0)
+    assert max(tick.acceleration_mps2 for tick in bench.tick(100)) == pytest.approx(0.3)
 
 
 def test_a_plan_that_was_rejected_is_counted_once(bench: Bench) -> None:
