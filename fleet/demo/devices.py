@@ -22,6 +22,7 @@ reconnect_cap_s = 2.0
 
 [control]
 decision_hz = {decision_hz}
+core = {core}
 
 [power]
 envelope_w = {envelope_w}
@@ -46,6 +47,7 @@ class DeviceSettings:
     port: int
     envelope_w: float
     decision_hz: float = 5.0
+    core: int = -1
     trial_s: float = 8.0
     max_bytes_per_s: int = 0
     window: int = 16
@@ -81,6 +83,7 @@ class Device:
             fleet=s.fleet,
             port=s.port,
             decision_hz=s.decision_hz,
+            core=s.core,
             envelope_w=s.envelope_w,
             trial_s=s.trial_s,
             max_bytes_per_s=s.max_bytes_per_s,

@@ -42,6 +42,8 @@ class Settings:
     devices: int = 3
     trial_s: float = 6.0
     decision_hz: float = 5.0
+    core: int = -1
+    """What the followers are pinned to; -1 for nothing."""
     max_bytes_per_s: int = 0
     window: int = 16
     broker: BrokerKind = BrokerKind.AUTO
@@ -104,6 +106,7 @@ class Journey:
                 port=self.broker_port,
                 envelope_w=ENVELOPES_W[(number - 1) % len(ENVELOPES_W)],
                 decision_hz=self.settings.decision_hz,
+                core=self.settings.core,
                 trial_s=self.settings.trial_s,
                 max_bytes_per_s=self.settings.max_bytes_per_s,
                 window=self.settings.window,

@@ -1,0 +1,57 @@
+"""The follower's ticks as it recorded them: how late each began, and which were missed.
+
+Owns: reading them off the ring beside whoever else reads it. Must not know: what they are compared with.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from agent.board.records import APPLIED, AppliedRecord
+from agent.board.ring import RingReader
+
+_MANY = 10_000
+
+
+@dataclass
+class Ticks:
+    """The ticks of the follower whose ring is at `path`, from now on. `look` at least once a minute."""
+
+    path: Path
+    _seen: list[tuple[int, int]] = field(default_factory=list)
+    """When each was due, and when it began."""
+
+    def __post_init__(self) -> None:
+        self._reader = RingReader(self.path)
+        self.look()
+        self._seen.clear()
+
+    def look(self) -> None:
+        """Take what came since the look before; whoever frees the ring's room goes on as if nobody looked."""
+        for _, raw in self._reader.take(_MANY):
+            tick = AppliedRecord(*APPLIED.packer.unpack(raw))
+            self._seen.append((tick.due_ns, tick.mono_ns))
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return len(self._seen)
+
+    def late_us(self, share: float) -> float:
+        """The lateness that `share` (0 to 1) of the ticks did not exceed."""
+        late_ns = sorted(began - due for due, began in self._seen)
+        return late_ns[min(int(share * len(late_ns)), len(late_ns) - 1)] / 1e3
+
+    def missed(self, period_ns: int) -> int:
+        """Deadlines between the first tick and the last that no tick was for."""
+        due = np.array([due for due, _ in self._seen], np.int64)
+        return int(np.sum(np.rint(np.diff(due) / period_ns) - 1)) if len(due) > 1 else 0
+
+    def phase_us(self, period_us: int) -> int:
+        """Where in a period, counted from CLOCK_MONOTONIC's zero, the latest tick was due."""
+        return self._seen[-1][0] // 1000 % period_us
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self._reader.close()
