@@ -5,7 +5,8 @@ Owns: the workload and the figures. Must not know: how the device is set up (`fl
 The follower is pinned to the last core and everything else, this program included, to the others. cyclictest wakes up half
 a period after each tick, for as long, so that both meet the same moments of the machine. `lateness_p999_us` is when a tick
 began after it was due, from the follower's own record; `lateness_p999_vs_cyclictest` is that over cyclictest's, null where
-the kernel gave no real-time class. `ticks_missed` are deadlines that no tick was for.
+the kernel gave no real-time class. `ticks_missed` are deadlines that no tick was for. Then `overhead` (`bench.overhead`):
+`decision_overhead_p50` and `_p99` are the worker's time from observation to plan over that of the same graphs in a bare loop.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from agent.board.records import APPLIED_RING
 from agent.config import ControlSection
-from bench import cyclic
+from bench import cyclic, overhead
 from bench.ticks import Ticks
 from fleet.demo.commands import Commands
 from fleet.demo.journey import Journey, Settings
@@ -29,6 +30,7 @@ Figures = dict[str, object]
 
 _LOOP = ControlSection()
 _PERIOD_US = round(1e6 / _LOOP.tick_hz)
+_DECISION_HZ = 10.0
 _READY_S = 120.0
 _SETTLE_S = 5.0
 
@@ -38,17 +40,28 @@ def run(arguments: Sequence[str]) -> Figures:
     parser = argparse.ArgumentParser(prog="python -m bench control", description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0, help="of each phase")
     parser.add_argument("--precision", default="int8", help="of the release that drives")
+    parser.add_argument(
+        "--blocks", type=int, default=12, help="of 50 decisions of the worker, and as many of a bare loop"
+    )
     options = parser.parse_args(arguments)
     core = _leave_a_core()
     with (
         tempfile.TemporaryDirectory(prefix="roskva-bench-") as name,
         _driving(Path(name), core, options) as journey,
     ):
-        return {
-            "core": core,
-            "realtime": _realtime(journey),
-            "idle": _phase(journey, core, options.seconds),
-        }
+        found: Figures = {"core": core, "realtime": _realtime(journey)}
+        if options.seconds > 0:
+            found["idle"] = _phase(journey, core, options.seconds)
+        if options.blocks > 0:
+            found["overhead"] = _overhead(journey, core, options.blocks)
+        return found
+
+
+def _overhead(journey: Journey, core: int, blocks: int) -> Figures:
+    """With nothing else running: the worker of the release that drove, and a bare loop."""
+    journey.processes.stop_all(keep_memory=True)
+    device, beside = journey.devices[0], min(os.sched_getaffinity(0))
+    return overhead.measure(overhead.Place(device.root, journey.site.checkpoint, beside, core), blocks)
 
 
 def _leave_a_core() -> int:
@@ -64,7 +77,7 @@ def _leave_a_core() -> int:
 def _driving(folder: Path, core: int, options: argparse.Namespace) -> Iterator[Journey]:
     """One device that drives with a release."""
     with Processes(folder / "logs") as processes:
-        settings = Settings(devices=1, core=core)
+        settings = Settings(devices=1, core=core, decision_hz=_DECISION_HZ)
         journey = Journey(folder, processes, settings, Commands(folder, lambda _: None))
         journey.site.record()
         release = journey.site.release(options.precision, "1.0.0", 1)

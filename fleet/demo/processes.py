@@ -105,8 +105,8 @@ class Processes:
         child.process.send_signal(signal.SIGTERM)
         return _wait(child, time.monotonic() + STOP_S)
 
-    def stop_all(self) -> dict[str, int]:
-        """SIGTERM all, wait for all, SIGKILL what is left; exit statuses by name."""
+    def stop_all(self, *, keep_memory: bool = False) -> dict[str, int]:
+        """SIGTERM all, wait for all, SIGKILL what is left; exit statuses by name. Folders in memory go too, or are kept."""
         children = list(reversed(self._children.values()))
         self._children.clear()
         for child in children:
@@ -114,7 +114,7 @@ class Processes:
                 child.process.send_signal(signal.SIGTERM)
         deadline_s = time.monotonic() + STOP_S
         ended = {child.name: _wait(child, deadline_s) for child in children}
-        while self._volatile:
+        while self._volatile and not keep_memory:
             shutil.rmtree(self._volatile.pop(), ignore_errors=True)
         return ended
 

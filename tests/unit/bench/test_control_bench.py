@@ -7,6 +7,7 @@ import pytest
 
 from agent.board.records import APPLIED, APPLIED_RING, AppliedRecord
 from agent.board.ring import RingReader, RingWriter
+from bench import overhead
 from bench.control import figures
 from bench.cyclic import Cyclic, cyclic_from_json
 from bench.ticks import Ticks
@@ -95,3 +96,10 @@ def test_without_a_real_time_class_nothing_is_compared(tmp_path: Path) -> None:
     ring.ticks(10)
     ticks.look()
     assert figures(ticks, Cyclic({40: 10}, 40), "no-fifo gc:frozen")["lateness_p999_vs_cyclictest"] is None
+
+
+def test_overhead_is_how_many_times_as_long_as_the_bare_loop_a_decision_takes() -> None:
+    found = overhead.figures([4.0] * 98 + [8.0] * 2, [4.0] * 98 + [6.0] * 2)
+    assert (found["decisions"], found["bare_decisions"]) == (100, 100)
+    assert found["decision_overhead_p50"] == 1.0
+    assert found["decision_overhead_p99"] == pytest.approx(8 / 6, abs=0.01)
