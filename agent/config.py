@@ -51,7 +51,6 @@ class ControlSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Annotated[int, msgspec.Meta(ge=0, le=90)] = 50
     core: Annotated[int, msgspec.Meta(ge=-1, le=1023)] = -1
     threads: Annotated[int, msgspec.Meta(ge=1, le=14)] = 1
-    plant: str = "shared-memory"
 
 
 class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

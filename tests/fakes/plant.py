@@ -115,7 +115,7 @@ class FakePlant:
         age_ns = mono_ns - latest.mono_ns if latest else _STALE_NS
         if latest is not None:
             self.longest_silence_ns = max(self.longest_silence_ns, age_ns)
-        if latest is None or age_ns >= _STALE_NS:
+        if latest is None or age_ns >= _STALE_NS or not math.isfinite(sum(latest.record[2:])):
             self.car.step(-_BRAKING_MPS2, self.car.curvature_per_m)
         else:
             self.car.step(latest.record.acceleration_mps2, latest.record.curvature_per_m)
@@ -144,6 +144,7 @@ class FakePlant:
         shape = (camera.frames, camera.height_px, camera.width_px, 3)
         frames = np.full(shape, self._steps % 256, np.uint8)
         history = np.zeros((self._history_steps, 4), np.float32)
+        history[:, 0] = -self.car.speed_mps * 0.1 * np.arange(self._history_steps)[::-1]
         history[:, 3] = self.car.speed_mps
         sequence = self._steps // STEPS_PER_FRAME + 1
         return ObservationRecord(sequence, mono_ns, 0, history.tobytes(), frames.tobytes())
