@@ -30,13 +30,13 @@ _STOPPED = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
 class Look(NamedTuple):
     """The boards at `mono_ns`. The counts are of the loop and of the candidate's worker, since whenever they began.
 
-    `slow` decisions took longer than promised, `failed` ones gave no plan that could be followed. `plant_alive`: somebody
-    shows the world; a stop without it is not the candidate's. `takeovers`: how often a person took the wheel.
+    `slow` decisions took longer than promised, `failed` ones gave no plan that could be followed. `may_drive`: somebody
+    shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a person took the wheel.
     """
 
     mono_ns: int
     state: LoopState
-    plant_alive: bool
+    may_drive: bool
     ticks: int
     ticks_missed: int
     interventions: int
@@ -118,7 +118,7 @@ def _failed(trial: Trial) -> Breach | None:
 def _stopped(trial: Trial) -> Breach | None:
     look = trial.last
     settled = look.mono_ns - trial.first.mono_ns >= _SETTLING_NS
-    if not (settled and look.plant_alive and look.state in _STOPPED):
+    if not (settled and look.may_drive and look.state in _STOPPED):
         return None
     return Breach("safe-stop", f"no fresh plan: the loop is in {look.state.name}")
 

@@ -61,7 +61,9 @@ class TrialWatch:
         return Look(
             now_ns,
             LoopState(loop.state) if loop.state in _STATES else LoopState.WAITING,
-            self._vehicle.recent(now_ns, _PLANT_NS) is not None,
+            # Where the governor lets nothing be decided, the stop is not the candidate's either.
+            self._vehicle.recent(now_ns, _PLANT_NS) is not None
+            and not (power and power.decision_rate_hz == 0),
             loop.ticks,
             loop.ticks_missed,
             loop.gate_interventions,

@@ -43,7 +43,8 @@ _NAP_NS = 40_000_000
 _ALIVE_NS = _S // 2
 _AHEAD_NS = _S // 10
 _POWER_MAX_AGE_NS = 3 * _S
-_FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 2.0, 8, 2
+_FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 1.0, 8, 2
+"""What an ordinary policy may take where nobody governs: inside every envelope, whatever the clock was left at."""
 _SHADOW_HZ = 2.0
 _BESIDE = frozenset((CandidateState.LOADING, CandidateState.READY, CandidateState.DRIVING))
 """While a candidate is in one of these, two workers are loaded."""
@@ -96,7 +97,7 @@ class Surroundings:
 
 
 class Turn(NamedTuple):
-    """How the next decisions are to be made: period, knobs, and whether this worker drives."""
+    """How the next decisions are to be made: period, 0 for none at all, knobs, and whether this worker drives."""
 
     period_ns: int
     knobs: Knobs
@@ -195,7 +196,7 @@ class DecideLoop:
         hz = _share_hz(min(hz, self._around.decision_hz), driving=driving, beside=beside)
         tokens = max(0, min(tokens, contract.reasoning.max_tokens))
         knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
-        return Turn(round(_S / hz), knobs, driving)
+        return Turn(round(_S / hz) if hz > 0 else 0, knobs, driving)
 
     def _take_over(self) -> None:
         """From shadow to driving: the next observation is due at once, and what may be driving already is told."""
@@ -205,7 +206,7 @@ class DecideLoop:
 
     def _is_due(self, seen: Observation, turn: Turn) -> bool:
         """Paced by when observations were made: a tenth of the period is their jitter, not earliness."""
-        return seen.mono_ns >= self._due_ns - turn.period_ns // 10
+        return turn.period_ns > 0 and seen.mono_ns >= self._due_ns - turn.period_ns // 10
 
     def _count_skipped(self, seen: Observation, turn: Turn) -> None:
         """Count the observations that a timely worker would have decided on between the last one and `seen`."""
@@ -261,7 +262,7 @@ def _share_hz(hz: float, *, driving: bool, beside: bool) -> float:
 
 def _knobs(power: PowerRecord | None) -> tuple[float, int, int]:
     """Rate in Hz, tokens, flow steps: the governor's, or the most frugal where it is silent or makes no sense."""
-    if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz > 0):
+    if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz >= 0):
         return _FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS
     return power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps
 

@@ -7,7 +7,8 @@ Must not know: files, boards, clocks; times are arguments and the state is a val
 A setting costs `idle + joules · cost`, where `cost` is its decision rate times what one decision is worth at it.
 `joules` and `idle` are learned upward at once and downward slowly, and never below the assumed worst of an
 ordinary policy, so that one that suddenly reasons longer is already paid for. The price is a slower policy than
-the watts would allow.
+the watts would allow. What is commanded is expected to stay below the target: where no setting is, the policy decides
+nothing, and the loop stops the vehicle.
 """
 
 import math
@@ -15,7 +16,8 @@ from dataclasses import dataclass, replace
 
 from agent.power.envelope import Envelope
 
-FLOOR_RATE_HZ = 2.0
+FLOOR_RATE_HZ, CREEP_RATE_HZ = 2.0, 0.5
+"""The clock is turned before fewer decisions than the first; with the second a vehicle only creeps."""
 _TOKENS = (64, 16, 8)
 _FLOW_STEPS = (16, 4, 2)
 """The first of each is more than today's policies use: they then follow their own contract."""
@@ -79,14 +81,24 @@ class GovernorState:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Settings from full to frugal; each costs less than the one before."""
+    """Settings from full to frugal; each costs less than the one before. The last is no decision at all.
+
+    `frugal` is the rung of the lowest clock at the floor's rate.
+    """
 
     settings: tuple[KnobSetting, ...]
     costs: tuple[float, ...]
+    frugal: int
+
+    @property
+    def hold(self) -> int:
+        """The rung on which nothing is decided."""
+        return len(self.settings) - 1
 
     def start(self, limit_w: float, mono_ns: int) -> GovernorState:
-        """The state to begin with: the most frugal setting, from which readings earn every step up."""
-        return GovernorState(len(self.settings) - 1, Envelope(limit_w), changed_ns=mono_ns, seen_ns=mono_ns)
+        """The state to begin with: a frugal setting, from which readings earn every step up."""
+        state = GovernorState(self.frugal, Envelope(limit_w), changed_ns=mono_ns, seen_ns=mono_ns)
+        return replace(state, rung=max(self.frugal, _best_rung(state, self, state.envelope.target_w)))
 
     def actual_cost(self, rung: int, gpu_max_freq_hz: int | None) -> float:
         """Cost of a rung with the clock that really reads back, which a refused write leaves higher."""
@@ -99,13 +111,22 @@ def ladder_for(decision_hz: float, gpu_frequencies_hz: tuple[int, ...]) -> Ladde
     """The ladder below `decision_hz`, the configured rate, and the clocks that the mode allows (rising, may be empty)."""
     clocks = _spread(gpu_frequencies_hz) or (0,)
     floor_hz = min(FLOOR_RATE_HZ, decision_hz)
-    steps = math.ceil(math.log(decision_hz / floor_hz) / math.log(_RATE_RATIO))
-    rates = [decision_hz * (floor_hz / decision_hz) ** (step / max(steps, 1)) for step in range(steps + 1)]
+    rates = _rates(decision_hz, floor_hz)
     settings = [KnobSetting(rate, _TOKENS[0], _FLOW_STEPS[0], clocks[0]) for rate in rates]
     settings += [KnobSetting(floor_hz, tokens, _FLOW_STEPS[0], clocks[0]) for tokens in _TOKENS[1:]]
     settings += [KnobSetting(floor_hz, _TOKENS[-1], flow, clocks[0]) for flow in _FLOW_STEPS[1:]]
     settings += [KnobSetting(floor_hz, _TOKENS[-1], _FLOW_STEPS[-1], clock) for clock in clocks[1:]]
-    return Ladder(tuple(settings), tuple(_cost(setting, clocks[0]) for setting in settings))
+    frugal = settings[-1]
+    creeping = _rates(floor_hz, min(CREEP_RATE_HZ, floor_hz))[1:]
+    slower = [replace(frugal, decision_rate_hz=rate) for rate in (*creeping, 0.0)]
+    costs = tuple(_cost(setting, clocks[0]) for setting in (*settings, *slower))
+    return Ladder((*settings, *slower), costs, len(settings) - 1)
+
+
+def _rates(from_hz: float, to_hz: float) -> list[float]:
+    """From the one rate to the other, in steps of at most a twentieth; one where they are the same."""
+    steps = math.ceil(math.log(from_hz / to_hz) / math.log(_RATE_RATIO))
+    return [from_hz * (to_hz / from_hz) ** (step / max(steps, 1)) for step in range(steps + 1)]
 
 
 def governed(state: GovernorState, readings: Readings, ladder: Ladder) -> GovernorState:
@@ -151,13 +172,13 @@ def _learned(state: GovernorState, readings: Readings, module_w: float, ladder: 
     cost = ladder.actual_cost(state.rung, readings.gpu_max_freq_hz)
     rate = readings.decisions_per_s
     target_w, idle = state.envelope.target_w, rate is not None and rate < _NO_RATE_HZ
-    if module_w > target_w and idle:
+    if module_w > target_w and (idle or state.rung == ladder.hold):
         return replace(state, idle_w=max(state.idle_w, module_w))
     if module_w > target_w:
         observed_w = max(module_w, readings.recent_w or module_w)
         observed_w += observed_w - target_w  # twice the excess, so that few steps are needed
         return replace(state, joules=max(state.joules, (observed_w - state.idle_w) / cost))
-    if idle:
+    if idle or state.rung == ladder.hold:
         return replace(state, idle_w=_followed(state.idle_w, module_w, keep, ASSUMED_IDLE_W))
     if rate is not None and rate >= _EXERCISED * setting.decision_rate_hz:
         idle_w = _followed(min(state.idle_w, module_w), ASSUMED_IDLE_W, keep, ASSUMED_IDLE_W)
@@ -174,16 +195,14 @@ def _followed(value: float, observed: float, keep: float, floor: float) -> float
 
 
 def _best_rung(state: GovernorState, ladder: Ladder, limit_w: float) -> int:
-    """The fullest rung that is expected to stay below `limit_w`, the last one where none is."""
-    for rung, cost in enumerate(ladder.costs):
-        if state.idle_w + state.joules * cost <= limit_w:
-            return rung
-    return len(ladder.costs) - 1
+    """The fullest rung that is expected to stay below `limit_w`, the one that decides nothing where none is."""
+    fits = (rung for rung, cost in enumerate(ladder.costs) if state.idle_w + state.joules * cost <= limit_w)
+    return next(fits, ladder.hold)
 
 
 def _raised(state: GovernorState, ladder: Ladder) -> int:
     """The fullest rung within the band and not more than a quarter above the present cost."""
-    allowed = ladder.costs[state.rung] * _RAISE_RATIO
+    allowed = max(ladder.costs[state.rung] * _RAISE_RATIO, ladder.costs[ladder.hold - 1])
     best = _best_rung(state, ladder, state.envelope.target_w - _RAISE_BAND_W)
     while best < state.rung and ladder.costs[best] > allowed and best + 1 < state.rung:
         best += 1

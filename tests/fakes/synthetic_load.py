@@ -20,7 +20,7 @@ from agent.board.seqlock import BoardReader, BoardWriter
 from agent.errors import BoardError
 
 _STALE_NS = 3_000_000_000
-_FRUGAL_HZ = 2.0
+_FRUGAL_HZ = 1.0
 
 
 @dataclass(slots=True)

@@ -106,7 +106,7 @@ def _run(limit_w: float, idle_w: float, decision_hz: float) -> Run:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    limit_w=st.floats(52, 130),
+    limit_w=st.floats(40, 130),
     idle_w=st.floats(18, ASSUMED_IDLE_W),
     decision_hz=st.floats(2.5, 30),
     episodes=_episodes(st.floats(0.5, ASSUMED_J)),
@@ -122,7 +122,7 @@ def test_an_ordinary_policy_never_leaves_the_envelope(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    limit_w=st.floats(60, 130),
+    limit_w=st.floats(40, 130),
     idle_w=st.floats(18, 29),
     joules=st.floats(ASSUMED_J, 20.0),
     before=_episodes(st.floats(0.5, 20.0)),
@@ -135,8 +135,7 @@ def test_a_costlier_policy_than_assumed_is_inside_within_four_seconds(
     run.play(before)
     run.means.clear()
     run.play([Episode(200, joules, 10.0)])
-    floor_w = idle_w + run.ladder.settings[-1].decision_rate_hz * joules * _share(run.ladder.settings[-1])
-    assert max(run.means[40:]) <= max(limit_w, floor_w + 0.01)
+    assert max(run.means[40:]) <= limit_w
 
 
 @settings(max_examples=100, deadline=None)
@@ -151,3 +150,29 @@ def test_the_watts_that_are_there_are_used_and_the_setting_comes_to_rest(
     assert run.ladder.settings[rung].decision_rate_hz >= 0.7 * min(10.0, affordable_hz * joules / ASSUMED_J)
     run.play([Episode(100, joules, 30.0)])
     assert run.state.rung == rung
+
+
+ANY = st.one_of(st.none(), st.floats(0.0, 400.0))
+READINGS = st.builds(
+    Readings,
+    mono_ns=st.integers(0, 10**13),
+    module_w=ANY,
+    recent_w=ANY,
+    decisions_per_s=st.one_of(st.none(), st.floats(0.0, 40.0)),
+    hottest_c=st.one_of(st.none(), st.floats(-20.0, 130.0)),
+    gpu_max_freq_hz=st.one_of(st.none(), st.sampled_from(CLOCKS)),
+    over_current=st.integers(0, 50),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(40, 130), st.floats(0.2, 30), st.lists(READINGS, min_size=1, max_size=40))
+def test_for_no_readings_at_all_is_more_commanded_than_is_expected_to_fit(
+    limit_w: float, decision_hz: float, readings: list[Readings]
+) -> None:
+    ladder = ladder_for(decision_hz, CLOCKS)
+    state = ladder.start(limit_w, 0)
+    for now in sorted(readings, key=lambda each: each.mono_ns):
+        state = governed(state, now, ladder)
+        expected_w = state.idle_w + state.joules * ladder.costs[state.rung]
+        assert state.rung == ladder.hold or expected_w <= state.envelope.target_w <= limit_w

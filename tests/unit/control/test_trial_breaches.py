@@ -95,7 +95,7 @@ def test_a_stop_that_the_loop_was_in_before_the_change_is_not_the_candidates() -
 
 def test_a_world_that_nobody_shows_is_not_held_against_the_candidate() -> None:
     drive = Drive().goes_on(1)
-    drive.look = drive.look._replace(state=LoopState.SAFE_STOP, plant_alive=False)
+    drive.look = drive.look._replace(state=LoopState.SAFE_STOP, may_drive=False)
     assert drive.goes_on(60).reason == ""
 
 

@@ -5,7 +5,15 @@ from itertools import pairwise
 
 import pytest
 
-from agent.power.governor import FLOOR_RATE_HZ, GovernorState, Ladder, Readings, governed, ladder_for
+from agent.power.governor import (
+    CREEP_RATE_HZ,
+    FLOOR_RATE_HZ,
+    GovernorState,
+    Ladder,
+    Readings,
+    governed,
+    ladder_for,
+)
 
 CLOCKS = tuple(range(315_000_000, 1_575_000_001, 15_000_000))
 S = 1_000_000_000
@@ -32,7 +40,35 @@ def test_workload_is_turned_down_before_the_clock_and_in_the_named_order(ladder:
     fewer_steps = next(i for i, s in enumerate(settings) if s.flow_steps == 2)
     slower_clock = next(i for i, s in enumerate(settings) if s.gpu_max_freq_hz < CLOCKS[-1])
     assert slowest < fewer_tokens < fewer_steps < slower_clock
-    assert settings[-1].gpu_max_freq_hz == CLOCKS[0]
+    frugal = settings[ladder.frugal]
+    assert frugal.decision_rate_hz == pytest.approx(FLOOR_RATE_HZ)
+    assert frugal.gpu_max_freq_hz == CLOCKS[0]
+    assert settings[-2].decision_rate_hz == pytest.approx(CREEP_RATE_HZ)
+    assert settings[-1] == replace(frugal, decision_rate_hz=0.0)
+
+
+@pytest.mark.parametrize("limit_w", [40.0, 41.0, 45.0, 130.0])
+@pytest.mark.parametrize("idle_w", [23.0, 27.0, 29.0])
+def test_an_idle_device_may_always_decide_a_little_even_in_the_tightest_envelope(
+    ladder: Ladder, limit_w: float, idle_w: float
+) -> None:
+    state = ladder.start(limit_w, 0)
+    for step in range(300):
+        rate = ladder.settings[state.rung].decision_rate_hz
+        watts = idle_w + 9.6 * ladder.costs[state.rung]
+        state = governed(state, _readings(step / 5, watts, rate), ladder)
+        assert watts <= limit_w
+    assert ladder.settings[state.rung].decision_rate_hz > 0
+
+
+def test_where_others_take_all_the_watts_nothing_is_decided_until_they_are_gone(ladder: Ladder) -> None:
+    state = ladder.start(60.0, 0)
+    for step in range(50):
+        state = governed(state, _readings(step / 5, 75.0, 0.0), ladder)
+    assert ladder.settings[state.rung].decision_rate_hz == 0.0
+    for step in range(600):
+        state = governed(state, _readings(20 + step / 5, 30.0, 0.0), ladder)
+    assert ladder.settings[state.rung].decision_rate_hz > 1.0
 
 
 @pytest.mark.parametrize("decision_hz", [0.5, 2.0, 2.1, 10.0, 30.0])
@@ -122,4 +158,5 @@ def test_over_current_events_cost_a_little_rate(ladder: Ladder) -> None:
 def test_without_a_clock_table_the_clock_is_no_knob() -> None:
     ladder = ladder_for(5.0, ())
     assert {setting.gpu_max_freq_hz for setting in ladder.settings} == {0}
-    assert ladder_for(1.0, ()).settings[-1].decision_rate_hz == 1.0
+    assert ladder_for(1.0, ()).settings[0].decision_rate_hz == 1.0
+    assert ladder_for(0.1, ()).settings[-2].decision_rate_hz == 0.1
