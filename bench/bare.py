@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.contract import UnicycleActions
 from models.release.manifest import MANIFEST_NAME, ReleaseManifest
 from models.runtime.lowering import lower
 
@@ -34,8 +35,10 @@ class Bare:
         self._visual, self._reason, self._action = (
             _opened(release / f"model/{role}.onnx", threads) for role in ("visual", "reason", "action")
         )
-        shape = self._reason.get_inputs()
-        past = next(each.shape for each in shape if each.name == "past_key")
+        space = manifest.contract.action_space
+        assert isinstance(space, UnicycleActions)
+        self._scale = np.array((space.scale_acceleration_mps2, space.scale_curvature_per_m), np.float32)
+        past = next(each.shape for each in self._reason.get_inputs() if each.name == "past_key")
         self._layers, self._width = past[0], past[2]
 
     def decide(self, seen: Arrays, seed: int) -> NDArray[np.float32]:
@@ -55,9 +58,7 @@ class Bare:
             moment = np.array([index / steps], np.float32)
             feed = {"key": key, "value": value, "state": state, "time": moment}
             state = state + np.float32(1 / steps) * self._action.run(["velocity"], feed)[0]
-        space = self._contract.action_space
-        scale = np.array((space.scale_acceleration_mps2, space.scale_curvature_per_m), np.float32)  # type: ignore[union-attr] # the reference's
-        return np.asarray(state * scale, np.float32)
+        return np.asarray(state * self._scale, np.float32)
 
     def _said(
         self, prefix: NDArray[np.float32], token: int, key: NDArray[np.float32], value: NDArray[np.float32]

@@ -47,9 +47,8 @@ class Feed(Generic[R]):
         reader = self._reader
         if reader is None or not reader.wait(max(self._generation, self._heard), until_ns):
             return False
-        self._heard = (
-            reader.generation
-        )  # what cannot be read, say of a writer that died in the middle, is no news twice
+        # What cannot be read, say of a writer that died in the middle, is no news twice.
+        self._heard = reader.generation
         return True
 
     def recent(self, mono_ns: int, max_age_ns: int) -> R | None:

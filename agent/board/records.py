@@ -120,8 +120,8 @@ ACTUATION = Layout("actuation", ActuationRecord, "qqdd")
 class AppliedRecord(NamedTuple):
     """One tick, for the ring: what was commanded, on whose decision, and what the gate changed.
 
-    `mono_ns - due_ns` is how late it began. `decision` is the sequence of the decision whose plan was followed, 0 for none; `intervened` is a bit set of
-    `GateReason`.
+    `mono_ns - due_ns` is how late it began. `decision` is the sequence of the decision whose plan was followed, 0 for
+    none; `intervened` is a bit set of `GateReason`.
     """
 
     tick: int
@@ -151,8 +151,8 @@ class LoopRecord(NamedTuple):
     """The loop's figures. `realtime` says in words what was achieved.
 
     The counts of ticks and interventions go on where a follower takes over from one that ended less than 10 s ago; the
-    durations are since the start of this one: how late ticks began, how far apart they began, how long they took. `recent_misses` are the
-    latest spans in which ticks were missed, as `bytes_from_spans` packs them.
+    durations are since the start of this one: how late ticks began, how far apart, and how long they took.
+    `recent_misses` are the latest spans in which ticks were missed, as `bytes_from_spans` packs them.
     """
 
     state: int

@@ -187,10 +187,8 @@ def _curvature(wanted: float, before: float, now: Situation, limits: GateLimits)
         reason, value = reason | GateReason.LATERAL, math.copysign(cap, value)
     lead = limits.max_curvature_rate_per_ms * TRACKING_S
     if abs(value - now.curvature_per_m) > lead:
-        reason, value = (
-            reason | GateReason.DISCONTINUOUS,
-            _within(value, now.curvature_per_m - lead, now.curvature_per_m + lead),
-        )
+        value = _within(value, now.curvature_per_m - lead, now.curvature_per_m + lead)
+        reason |= GateReason.DISCONTINUOUS
     step = limits.max_curvature_rate_per_ms * now.dt_s
     if abs(value - before) > step + 1e-12:
         reason, value = reason | GateReason.CURVATURE_RATE, before + math.copysign(step, value - before)

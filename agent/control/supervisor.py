@@ -324,7 +324,7 @@ class Supervisor:
         self._set_on_trial()
 
     def _is_safe(self, now_ns: int) -> bool:
-        """Whether the candidate may take over now: it has a plan that the follower will call fresh, and the vehicle says so."""
+        """Whether the candidate may take over now: its plan is one that the follower calls fresh, and the vehicle agrees."""
         seat = self._seats.get(self._challenger) if self._challenger is not None else None
         if seat is None or seat.due_ns is not None:
             return False

@@ -21,7 +21,7 @@ _DECISIONS, _SLOW_MAX = 20, 4
 """Of the last 20 decisions 4 may take longer than promised. Where one in a hundred does, five do in one window of a million
 (C(20, 5) · 0.01⁵ · 0.99¹⁵ = 1.3·10⁻⁶)."""
 _TICKS, _CHANGED_MAX = 200, 100
-_MISSED_MAX = 10
+_MISSED_MAX = 20
 _HOT_NS = 5 * _S
 """The governor has this long to turn its knobs."""
 _STOPPED = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
@@ -31,7 +31,8 @@ class Look(NamedTuple):
     """The boards at `mono_ns`. The counts are of the loop and of the candidate's worker, since whenever they began.
 
     `slow` decisions took longer than promised, `failed` ones gave no plan that could be followed. `may_drive`: somebody
-    shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a person took the wheel.
+    shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a
+    person took the wheel.
     """
 
     mono_ns: int

@@ -109,7 +109,7 @@ def test_ticks_lost_in_a_standstill_of_the_machine_are_not_the_candidates_even_i
 ):
     drive = Drive().goes_on(1).sees(ms=900, ticks_missed=60).sees(ticks_missed=20)
     assert drive.goes_on(10).reason == ""
-    assert drive.goes_on(1, ticks_missed=1).reason == "ticks-missed"
+    assert drive.goes_on(1.5, ticks_missed=1).reason == "ticks-missed"
 
 
 def test_a_gate_that_changes_every_other_command_is_a_breach() -> None:
