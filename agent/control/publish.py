@@ -8,6 +8,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -244,14 +245,22 @@ def _first_figures(post: Post, raw: bytes) -> Figures:
     return Figures(pid=post.pid, epoch=post.epoch, state=WorkerState.LOADING, digest=raw)
 
 
-def record_of(decision: Decision, sequence: int, latency_ns: int, observed_utc_ns: int) -> DecisionRecord:
+class Times(NamedTuple):
+    """When a decision was made: UTC of its observation, how long that waited, how long the decision took then."""
+
+    observed_utc_ns: int
+    queue_ns: int
+    latency_ns: int
+
+
+def record_of(decision: Decision, sequence: int, times: Times) -> DecisionRecord:
     """What the fleet learns of a decision before it is known whether and how it was executed."""
     rows = decision.plan.astype(float).round(_PLAN_DIGITS).tolist()
     return DecisionRecord(
         sequence=sequence,
         release_digest=decision.release_digest,
-        observed_utc_ns=observed_utc_ns,
-        latency_ns=latency_ns,
+        observed_utc_ns=times.observed_utc_ns,
+        latency_ns=times.latency_ns,
         visual_ns=decision.latency.visual_ns,
         reason_ns=decision.latency.reason_ns,
         action_ns=decision.latency.action_ns,
@@ -266,4 +275,5 @@ def record_of(decision: Decision, sequence: int, latency_ns: int, observed_utc_n
         applied_curvature_per_m=0.0,
         interventions=0,
         energy_j=0.0,
+        queue_ns=times.queue_ns,
     )

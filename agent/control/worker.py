@@ -25,7 +25,7 @@ from agent.board.records import (
     PolicyRecord,
     PowerRecord,
 )
-from agent.control.publish import Post, Publisher, record_of
+from agent.control.publish import Post, Publisher, Times, record_of
 from agent.errors import PolicyWorkerError
 from agent.ports import Clock
 from models.contract import PolicyContract
@@ -236,7 +236,8 @@ class DecideLoop:
         self._publisher.plan(decision, sequence, self._dt_ns, now_ns)
         self._publisher.decided(decision, now_ns - start_ns, now_ns)
         observed_utc_ns = self._clock.utc_ns() - (self._clock.mono_ns() - seen.mono_ns)
-        record = record_of(decision, sequence, now_ns - start_ns, observed_utc_ns)
+        times = Times(observed_utc_ns, max(0, start_ns - seen.mono_ns), now_ns - start_ns)
+        record = record_of(decision, sequence, times)
         if driving:
             self._publisher.record(record)
         else:

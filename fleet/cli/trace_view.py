@@ -208,7 +208,7 @@ def _action(record: DecisionRecord) -> str:
 
 def _timing(record: DecisionRecord) -> str:
     return (
-        f"{record.latency_ns / 1e6:.1f} ms after the observation of {_time(record.observed_utc_ns)} · "
+        f"{(record.queue_ns + record.latency_ns) / 1e6:.1f} ms after the observation of {_time(record.observed_utc_ns)} · "
         f"{record.tokens} tokens · {record.flow_steps} flow steps · {record.interventions} gate interventions"
     )
 

@@ -127,8 +127,8 @@ class DeviceState(Message, frozen=True, omit_defaults=True):
     """Whether there is no such hardware: watts and temperatures are then a model's."""
 
 
-class DecisionRecord(Message, frozen=True):
-    """One decision and what became of it.
+class DecisionRecord(Message, frozen=True, omit_defaults=True):
+    """One decision and what became of it. `queue_ns` is how long the observation waited for the decision to begin.
 
     `plan` is [[acceleration m/s², curvature 1/m], …], one row a waypoint from `observed_utc_ns` on.
     `ticks` counts the ticks that executed it; `applied_*` is what the gate let through at the first of them.
@@ -153,6 +153,7 @@ class DecisionRecord(Message, frozen=True):
     applied_curvature_per_m: float
     interventions: Whole
     energy_j: float
+    queue_ns: Whole = 0
 
 
 class EventRecord(Message, frozen=True):

@@ -33,7 +33,7 @@ from agent.board.records import (
 )
 from agent.board.ring import RingReader
 from agent.board.seqlock import BoardReader, BoardWriter
-from agent.control.publish import Post, Publisher, record_of
+from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.worker import DECISIONS_PER_EPOCH, LoadedPolicy, Surroundings, serve
 from agent.errors import BoardError
 from models.contract import PolicyContract
@@ -260,6 +260,15 @@ def test_a_decision_is_published_with_its_number_its_epoch_and_its_release(bench
     assert record.plan[0] == pytest.approx((0.7, 0.015))
     assert record.observed_utc_ns - plan.observation_ns == bench.clock.utc_ns() - bench.clock.mono_ns()
     assert (record.ticks, record.energy_j) == (0, 0.0)
+    assert 0 <= record.queue_ns <= 40_000_000
+
+
+def test_a_decision_tells_how_long_its_observation_waited_while_the_one_before_was_made(bench: Bench) -> None:
+    bench.governs(30.0)
+    bench.serve(1.0, SimulatedSettings(visual_s=0.13))
+    waited = [record.queue_ns for record in bench.decisions()][1:]
+    assert max(waited) > 25_000_000
+    assert max(waited) < 100_000_000
 
 
 def test_a_worker_that_drives_for_a_year_does_not_run_into_the_numbers_of_the_next() -> None:
@@ -344,7 +353,7 @@ def test_a_decision_too_long_for_its_slot_is_told_without_its_words_and_the_work
     observation = Cameras(FakeClock(), 1.0).news(1_000_000_000)
     assert observation is not None
     decision = policy.decide(observation, Knobs(8, 4), 1)
-    wordy = record_of(decision, 1, 0, 0)
+    wordy = record_of(decision, 1, Times(0, 0, 0))
     wordy = msgspec.structs.replace(wordy, reasoning="ß" * 512, plan=((-1.2345678, -0.1234567),) * 128)
     publisher = Publisher(tmp_path, Post(Worker.A, "a", DIGEST, 3, 42))
     publisher.record(wordy)

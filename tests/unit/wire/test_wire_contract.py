@@ -140,7 +140,7 @@ def test_no_message_carries_a_monotonic_time(kind: type[messages.Message]) -> No
     names = [field.name for field in msgspec.structs.fields(kind)]
     assert not [name for name in names if "mono" in name]
     durations = {name for name in names if name.startswith(("lateness_", "latency_", "plan_age_"))}
-    stages = {"visual_ns", "reason_ns", "action_ns"}
+    stages = {"queue_ns", "visual_ns", "reason_ns", "action_ns"}
     times = {name for name in names if name.endswith("_ns")} - durations - stages
     assert all(name.endswith("utc_ns") for name in times)
 
