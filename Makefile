@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := agent models fleet bench tests
 
-.PHONY: help setup demo check test bench lock train-reference format clean
+.PHONY: help setup demo check test mutate bench lock train-reference format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -41,6 +41,9 @@ check: $(VENV)/.dev ## Lint, types and import contracts, in under a minute
 test: $(VENV)/.dev ## All tests, on a real broker (installs Mosquitto where it is missing)
 	sh tests/install-debian-packages
 	$(BIN)/pytest
+
+mutate: $(VENV)/.dev ## The gate's tests against every small change to the gate; minutes
+	$(BIN)/python -P -m tests.mutation.gate
 
 bench: $(VENV)/.dev ## List the benches; run one with python -m bench NAME --json
 	$(BIN)/python -m bench

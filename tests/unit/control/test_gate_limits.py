@@ -48,6 +48,31 @@ def at(speed_mps: float, dt_s: float = 0.01, **changes: Any) -> Situation:
 SLOW = at(1.0)
 
 
+def test_the_bits_in_old_records_keep_their_meaning() -> None:
+    assert {reason.name: int(reason) for reason in GateReason} == {
+        "NOT_FINITE": 1,
+        "STALE": 2,
+        "ACCELERATION": 4,
+        "BRAKING": 8,
+        "SPEED": 16,
+        "JERK": 32,
+        "CURVATURE": 64,
+        "LATERAL": 128,
+        "CURVATURE_RATE": 256,
+        "NO_PLAN": 512,
+        "NO_HEARTBEAT": 1024,
+        "NOT_MONOTONE": 2048,
+        "DISCONTINUOUS": 4096,
+    }
+    assert int(GateReason.NONE) == 0
+
+
+def test_the_device_s_limits_and_the_gate_s_ages_are_what_the_documents_say() -> None:
+    assert GateLimits(4.0, 8.0, 40.0, 0.25, 0.5, 3.0, 40.0) == DEVICE_LIMITS
+    assert (VEHICLE_MAX_AGE_NS, HEARTBEAT_MAX_AGE_NS) == (300_000_000, 6_000_000_000)
+    assert Command(0.0, 0.0) == REST
+
+
 @pytest.mark.parametrize(
     ("proposed", "out", "reason"),
     [
