@@ -263,8 +263,20 @@ def test_a_wheel_that_says_nothing_sensible_leaves_the_command_finite(unknown: f
 
 
 def test_a_previous_command_that_is_no_number_counts_as_rest() -> None:
-    out, why = passed(Command(1.0, 0.0), Command(math.nan, math.nan), SLOW, LIMITS)
-    assert (out, why) == (Command(1.0, 0.0), GateReason.NONE)
+    limits = replace(LIMITS, max_jerk_mps3=20.0)
+    out, why = passed(Command(1.0, 0.0), Command(math.nan, math.nan), SLOW, limits)
+    assert out.acceleration_mps2 == pytest.approx(0.2)
+    assert why == GateReason.JERK
+
+
+@pytest.mark.parametrize("speed_mps", [0.0, -0.4])
+def test_a_vehicle_that_stands_or_rolls_back_has_all_the_room_up_to_the_speed_limit_and_no_more(
+    speed_mps: float,
+) -> None:
+    walking = replace(LIMITS, max_speed_mps=1.0)
+    out, why = passed(Command(3.0, 0.0), REST, at(speed_mps), walking)
+    assert out.acceleration_mps2 == pytest.approx(2.0)
+    assert why == GateReason.SPEED
 
 
 def test_the_stricter_of_two_limits_counts_one_by_one() -> None:
