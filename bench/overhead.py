@@ -23,11 +23,10 @@ import numpy as np
 from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
 from agent.adapters.plant_file import read_plant
+from agent.board.change import POLICY, POLICY_BOARD
 from agent.board.records import (
     OBSERVATION_BOARD,
     PLAN,
-    POLICY,
-    POLICY_BOARD,
     POWER,
     POWER_BOARD,
     ObservationRecord,

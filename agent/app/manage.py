@@ -22,8 +22,9 @@ from agent.adapters.mqtt import Caller, MqttTransport
 from agent.adapters.plant_file import read_plant
 from agent.adapters.systemd import Notifier
 from agent.app.inbox import Inbox, Receivers
+from agent.board.change import UPDATE, UPDATE_BOARD, UpdateRecord
 from agent.board.layout import bytes_from_text
-from agent.board.records import UPDATE, UPDATE_BOARD, UpdateRecord, raw_from_digest
+from agent.board.records import raw_from_digest
 from agent.board.seqlock import BoardWriter
 from agent.config import AgentConfig
 from agent.telemetry.courier import Courier

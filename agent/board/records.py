@@ -1,7 +1,8 @@
 """Every board and ring in the run directory: who writes it, what it says.
 
-Owns: the records, their layouts and their file names. This page is the whole of what the three processes,
-the plant and `roskva-agent status` say to one another.
+Owns: the records, their layouts and their file names, but for those of a change of release, which stand in
+`agent.board.change`. These two pages are the whole of what the three processes, the plant and `roskva-agent status` say
+to one another.
 Must not know: how boards are stored, what anyone does with them.
 
 | file | writer | readers |
@@ -277,81 +278,6 @@ class WorkerRecord(NamedTuple):
 WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqqqq48s160s32s16s256s")
 
 
-class CandidateState(IntEnum):
-    """How far `control` is with the release that `manage` asked it to take over."""
-
-    NONE = 0
-    LOADING = 1
-    READY = 2
-    """Loaded, warmed, golden outputs reproduced; it takes over when told to go."""
-    REFUSED = 3
-    DRIVING = 4
-    """It drives; the old one stays loaded until `manage` says keep or go back."""
-    FAILED = 5
-    """It broke its contract in the trial and the old one drives again."""
-
-
-class PolicyRecord(NamedTuple):
-    """Which worker drives, and the candidate. `request` echoes the number of the swap request that is served."""
-
-    worker: int
-    epoch: int
-    digest: bytes
-    driving: int
-    request: int
-    candidate: int
-    candidate_digest: bytes
-    restarts: int
-    reason: bytes
-    detail: bytes
-
-
-POLICY = Layout("policy", PolicyRecord, "qq32sqqq32sq48s160s")
-
-
-class SwapOrder(IntEnum):
-    """What `manage` asks of `control`."""
-
-    NONE = 0
-    LOAD = 1
-    """Load, warm and check this slot in the background."""
-    GO = 2
-    """The slot is durably live: let it drive from the next plan on."""
-    KEEP = 3
-    """The trial is passed: the old one may be unloaded."""
-    RETURN = 4
-    """Go back to the one before."""
-    DROP = 5
-    """Forget the candidate."""
-
-
-class SwapRecord(NamedTuple):
-    """A numbered order; `slot` is the name of the slot directory."""
-
-    request: int
-    order: int
-    digest: bytes
-    slot: bytes
-
-
-SWAP = Layout("swap", SwapRecord, "qq32s16s")
-
-
-class UpdateRecord(NamedTuple):
-    """The update under way, for status: `phase` and `reason` as in `models.wire.messages.UpdateStatus`."""
-
-    phase: bytes
-    digest: bytes
-    bytes_done: int
-    bytes_total: int
-    reason: bytes
-    detail: bytes
-    broker_connected: int
-
-
-UPDATE = Layout("update", UpdateRecord, "16s32sqq48s160sq")
-
-
 class PowerRecord(NamedTuple):
     """What the governor reads and commands.
 
@@ -407,7 +333,4 @@ VEHICLE_BOARD = "vehicle.board"
 ACTUATION_BOARD = "actuation.board"
 LOOP_BOARD = "loop.board"
 APPLIED_RING = "actuations.ring"
-POLICY_BOARD = "policy.board"
-SWAP_BOARD = "swap.board"
-UPDATE_BOARD = "update.board"
 POWER_BOARD = "power.board"

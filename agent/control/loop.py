@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from agent.board.change import POLICY, POLICY_BOARD, PolicyRecord
 from agent.board.feed import Feed
 from agent.board.layout import bytes_from_text
 from agent.board.records import (
@@ -23,8 +24,6 @@ from agent.board.records import (
     LOOP_BOARD,
     NO_DIGEST,
     PLAN,
-    POLICY,
-    POLICY_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
     ActuationRecord,
@@ -33,7 +32,6 @@ from agent.board.records import (
     LoopRecord,
     LoopState,
     PlanRecord,
-    PolicyRecord,
     VehicleRecord,
     Worker,
     bytes_from_spans,

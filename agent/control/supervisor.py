@@ -10,21 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agent.board.change import POLICY, POLICY_BOARD, SWAP, SWAP_BOARD, PolicyRecord, SwapOrder, SwapRecord
 from agent.board.feed import Feed
 from agent.board.layout import bytes_from_text, text_from
 from agent.board.records import (
     PLAN,
-    POLICY,
-    POLICY_BOARD,
-    SWAP,
-    SWAP_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
     WORKER,
     PlanRecord,
-    PolicyRecord,
-    SwapOrder,
-    SwapRecord,
     VehicleRecord,
     Worker,
     WorkerRecord,

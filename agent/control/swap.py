@@ -10,7 +10,7 @@ A pair that has no row changes nothing: a late or repeated order is answered wit
 from enum import Enum, auto
 from typing import NamedTuple
 
-from agent.board.records import CandidateState
+from agent.board.change import CandidateState
 
 
 class Step(Enum):

@@ -14,17 +14,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from agent.board.change import POLICY, POLICY_BOARD, CandidateState, PolicyRecord
 from agent.board.feed import Feed
-from agent.board.records import (
-    HORIZON_MAX,
-    POLICY,
-    POLICY_BOARD,
-    POWER,
-    POWER_BOARD,
-    CandidateState,
-    PolicyRecord,
-    PowerRecord,
-)
+from agent.board.records import HORIZON_MAX, POWER, POWER_BOARD, PowerRecord
 from agent.control.publish import Post, Publisher, Times, record_of
 from agent.errors import PolicyWorkerError
 from agent.ports import Clock

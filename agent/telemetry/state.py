@@ -7,22 +7,17 @@ Must not know: who asks.
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.board.change import POLICY, POLICY_BOARD, UPDATE, UPDATE_BOARD, PolicyRecord, UpdateRecord
 from agent.board.feed import Feed
 from agent.board.layout import text_from
 from agent.board.records import (
     LOOP,
     LOOP_BOARD,
-    POLICY,
-    POLICY_BOARD,
     POWER,
     POWER_BOARD,
-    UPDATE,
-    UPDATE_BOARD,
     WORKER,
     LoopRecord,
-    PolicyRecord,
     PowerRecord,
-    UpdateRecord,
     Worker,
     WorkerRecord,
     digest_from_raw,

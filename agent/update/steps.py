@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from agent.board.change import CandidateState, PolicyRecord, SwapOrder
 from agent.board.layout import text_from
-from agent.board.records import CandidateState, PolicyRecord, SwapOrder, raw_from_digest
+from agent.board.records import raw_from_digest
 from agent.config import UpdateSection
 from agent.errors import BoardError, QuarantinedError, SensorError
 from agent.ports import Clock, Disk

@@ -6,23 +6,25 @@ Must not know: slots, releases, when an order is due.
 
 from pathlib import Path
 
+from agent.board.change import (
+    POLICY,
+    POLICY_BOARD,
+    SWAP,
+    SWAP_BOARD,
+    CandidateState,
+    PolicyRecord,
+    SwapOrder,
+    SwapRecord,
+)
 from agent.board.feed import Feed
 from agent.board.layout import bytes_from_text, text_from
 from agent.board.records import (
     LOOP,
     LOOP_BOARD,
-    POLICY,
-    POLICY_BOARD,
-    SWAP,
-    SWAP_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
-    CandidateState,
     LoopRecord,
     LoopState,
-    PolicyRecord,
-    SwapOrder,
-    SwapRecord,
     VehicleRecord,
     raw_from_digest,
 )

@@ -7,7 +7,8 @@ Owns: what counts as driving, and when the trial is passed. Must not know: what 
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from agent.board.records import CandidateState, LoopState
+from agent.board.change import CandidateState
+from agent.board.records import LoopState
 
 _GAP_MAX_NS = 2_000_000_000
 """Between samples further apart nothing is known, so nothing is counted."""

@@ -16,6 +16,16 @@ import psutil
 import pytest
 
 from agent.adapters.clock import MonotonicClock
+from agent.board.change import (
+    POLICY,
+    POLICY_BOARD,
+    SWAP,
+    SWAP_BOARD,
+    CandidateState,
+    PolicyRecord,
+    SwapOrder,
+    SwapRecord,
+)
 from agent.board.feed import Feed
 from agent.board.layout import Layout, text_from
 from agent.board.records import (
@@ -23,19 +33,11 @@ from agent.board.records import (
     APPLIED_RING,
     LOOP,
     LOOP_BOARD,
-    POLICY,
-    POLICY_BOARD,
     POWER,
     POWER_BOARD,
-    SWAP,
-    SWAP_BOARD,
     AppliedRecord,
-    CandidateState,
     LoopRecord,
     LoopState,
-    PolicyRecord,
-    SwapOrder,
-    SwapRecord,
     Worker,
     decisions_ring,
     raw_from_digest,

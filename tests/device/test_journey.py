@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.board.change import UPDATE, UPDATE_BOARD, UpdateRecord
 from agent.board.layout import text_from
-from agent.board.records import LOOP, LOOP_BOARD, UPDATE, UPDATE_BOARD, LoopRecord, UpdateRecord
+from agent.board.records import LOOP, LOOP_BOARD, LoopRecord
 from agent.board.seqlock import BoardReader
 from agent.control.worker import DECISIONS_PER_EPOCH
 from bench.misses import Misses

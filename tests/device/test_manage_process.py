@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.board.records import SwapOrder, raw_from_digest
+from agent.board.change import SwapOrder
+from agent.board.records import raw_from_digest
 from agent.update.slots import Pointer
 from models.wire.messages import RangeRequest, ReleaseOffer, encode
 from tests.fakes.control import FakeControl

@@ -8,23 +8,25 @@ import time
 from pathlib import Path
 from typing import Self
 
+from agent.board.change import (
+    POLICY,
+    POLICY_BOARD,
+    SWAP,
+    SWAP_BOARD,
+    CandidateState,
+    PolicyRecord,
+    SwapOrder,
+    SwapRecord,
+)
 from agent.board.feed import Feed
 from agent.board.records import (
     LOOP,
     LOOP_BOARD,
     NO_DIGEST,
-    POLICY,
-    POLICY_BOARD,
-    SWAP,
-    SWAP_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
-    CandidateState,
     LoopRecord,
     LoopState,
-    PolicyRecord,
-    SwapOrder,
-    SwapRecord,
     VehicleRecord,
     bytes_from_spans,
 )

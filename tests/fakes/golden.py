@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.board import records
+from agent.board import change, records
 from agent.board.layout import Layout
 from agent.board.records import ACTUATION, ActuationRecord
 from agent.board.seqlock import BoardWriter
@@ -42,7 +42,8 @@ class LayoutLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def layouts() -> tuple[Layout[ActuationRecord], ...]:
     """Every layout in use, in the order of their module."""
-    return tuple(value for value in vars(records).values() if isinstance(value, Layout))
+    named = (*vars(records).values(), *vars(change).values())
+    return tuple(value for value in named if isinstance(value, Layout))
 
 
 def line_of(layout: Layout[ActuationRecord]) -> LayoutLine:

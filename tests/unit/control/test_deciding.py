@@ -10,16 +10,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from agent.board.change import POLICY, POLICY_BOARD, CandidateState
 from agent.board.layout import Layout, text_from
 from agent.board.records import (
     LIMITS,
     PLAN,
-    POLICY,
-    POLICY_BOARD,
     POWER,
     POWER_BOARD,
     WORKER,
-    CandidateState,
     PlanRecord,
     PowerRecord,
     Worker,

@@ -5,24 +5,26 @@ from pathlib import Path
 
 import pytest
 
+from agent.board.change import (
+    POLICY,
+    POLICY_BOARD,
+    SWAP,
+    SWAP_BOARD,
+    CandidateState,
+    PolicyRecord,
+    SwapOrder,
+    SwapRecord,
+)
 from agent.board.layout import bytes_from_text, text_from
 from agent.board.records import (
     LIMITS,
     LOOP,
     LOOP_BOARD,
     PLAN,
-    POLICY,
-    POLICY_BOARD,
-    SWAP,
-    SWAP_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
     WORKER,
-    CandidateState,
     PlanRecord,
-    PolicyRecord,
-    SwapOrder,
-    SwapRecord,
     Worker,
     WorkerState,
     limits_board,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.board.change import POLICY, POLICY_BOARD, PolicyRecord
 from agent.board.layout import text_from
 from agent.board.records import (
     ACTUATION,
@@ -17,8 +18,6 @@ from agent.board.records import (
     LOOP,
     LOOP_BOARD,
     PLAN,
-    POLICY,
-    POLICY_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
     ActuationRecord,
@@ -27,7 +26,6 @@ from agent.board.records import (
     LoopRecord,
     LoopState,
     PlanRecord,
-    PolicyRecord,
     Worker,
     limits_board,
     plan_board,

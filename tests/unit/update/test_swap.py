@@ -2,16 +2,8 @@
 
 from pathlib import Path
 
-from agent.board.records import (
-    NO_DIGEST,
-    POLICY,
-    POLICY_BOARD,
-    SWAP,
-    SWAP_BOARD,
-    CandidateState,
-    PolicyRecord,
-    SwapOrder,
-)
+from agent.board.change import POLICY, POLICY_BOARD, SWAP, SWAP_BOARD, CandidateState, PolicyRecord, SwapOrder
+from agent.board.records import NO_DIGEST
 from agent.board.seqlock import BoardReader, BoardWriter
 from agent.update.swap import ControlLine
 from models.digest import digest_of

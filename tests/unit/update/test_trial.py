@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.board.records import CandidateState, LoopState
+from agent.board.change import CandidateState
+from agent.board.records import LoopState
 from agent.update.trial import Trial, TrialSample, Verdict, judged
 
 S = 1_000_000_000
