@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := agent models fleet bench tests
 
-.PHONY: help setup demo check test mutate bench lock train-reference format clean
+.PHONY: help setup demo check test gate bench lock train-reference format clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -42,8 +42,14 @@ test: $(VENV)/.dev ## All tests, on a real broker (installs Mosquitto where it i
 	sh tests/install-debian-packages
 	$(BIN)/pytest
 
-mutate: $(VENV)/.dev ## The gate's tests against every small change to the gate; minutes
-	$(BIN)/python -P -m tests.mutation.gate
+GATE_TESTS = tests/unit/control/test_gate_limits.py tests/properties/test_gate.py
+
+gate: $(VENV)/.dev ## The gate's tests: every branch of it, and every small change to it noticed, in a minute
+	$(BIN)/coverage run --branch --include=agent/control/gate.py --data-file=$(VENV)/gate.coverage -m pytest -q -p no:cacheprovider $(GATE_TESTS)
+	$(BIN)/coverage report --data-file=$(VENV)/gate.coverage --fail-under=100
+	rm -rf mutants
+	$(BIN)/mutmut run >/dev/null
+	@if $(BIN)/mutmut results | grep .; then echo "no test notices these; $(BIN)/mutmut show NAME shows one"; exit 1; fi
 
 bench: $(VENV)/.dev ## List the benches; run one with python -m bench NAME --json
 	$(BIN)/python -m bench
@@ -66,4 +72,4 @@ lock: $(VENV)/bin/python ## Renew requirements/*.txt from pyproject.toml
 	sh requirements/lock
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

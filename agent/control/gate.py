@@ -169,9 +169,9 @@ def _acceleration(
         reason, value = GateReason.ACCELERATION, limits.max_acceleration_mps2
     elif value < -limits.max_braking_mps2:
         reason, value = GateReason.BRAKING, -limits.max_braking_mps2
-    step = limits.max_jerk_mps3 * now.dt_s
-    if abs(value - before) > step + 1e-9:
-        reason, value = reason | GateReason.JERK, before + math.copysign(step, value - before)
+    value, bent = _towards(value, before, limits.max_jerk_mps3 * now.dt_s)
+    if bent:
+        reason |= GateReason.JERK
     cap = _speed_cap(now, limits)
     if value > cap:
         reason, value = reason | GateReason.SPEED, cap
@@ -189,11 +189,17 @@ def _curvature(wanted: float, before: float, now: Situation, limits: GateLimits)
     if abs(value - now.curvature_per_m) > lead:
         value = _within(value, now.curvature_per_m - lead, now.curvature_per_m + lead)
         reason |= GateReason.DISCONTINUOUS
-    step = limits.max_curvature_rate_per_ms * now.dt_s
-    if abs(value - before) > step + 1e-12:
-        reason, value = reason | GateReason.CURVATURE_RATE, before + math.copysign(step, value - before)
+    value, bent = _towards(value, before, limits.max_curvature_rate_per_ms * now.dt_s)
+    if bent:
+        reason |= GateReason.CURVATURE_RATE
     bound = min(limits.max_curvature_per_m, cap)
     return _within(value, -bound, bound), reason
+
+
+def _towards(wanted: float, before: float, step: float) -> tuple[float, bool]:
+    """`wanted`, or as far towards it from `before` as `step` allows, and whether that is short of it."""
+    reached = _within(wanted, before - step, before + step)
+    return reached, reached != wanted
 
 
 def _speed_cap(now: Situation, limits: GateLimits) -> float:

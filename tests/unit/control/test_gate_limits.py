@@ -100,6 +100,12 @@ def test_jerk_is_held_in_both_directions() -> None:
     assert why_up == why_down == GateReason.JERK
 
 
+@pytest.mark.parametrize("step", [0.2, -0.2])
+def test_a_change_exactly_at_the_jerk_limit_is_left_alone(step: float) -> None:
+    limits = replace(LIMITS, max_jerk_mps3=20.0)
+    assert passed(Command(step, 0.0), REST, SLOW, limits) == (Command(step, 0.0), GateReason.NONE)
+
+
 @pytest.mark.parametrize(("before", "wanted", "out"), [(-3.0, -1.0, -2.8), (2.0, -1.0, 1.8), (2.0, 2.9, 2.2)])
 def test_jerk_limited_or_not_the_command_moves_towards_what_was_proposed(
     before: float, wanted: float, out: float
@@ -248,6 +254,23 @@ def test_the_wheel_is_not_commanded_far_from_where_it_really_is() -> None:
     out, why = passed(Command(0.0, -0.09), Command(0.0, -0.0801), stuck, limits)
     assert out.curvature_per_m == pytest.approx(-0.08)
     assert why == GateReason.DISCONTINUOUS
+
+
+def test_every_reason_for_a_change_is_named_beside_the_others() -> None:
+    limits = replace(LIMITS, max_curvature_rate_per_ms=0.2)
+    _, why = passed(Command(0.0, 0.3), REST, at(6.0, curvature_per_m=-0.02), limits)
+    expected = (
+        GateReason.CURVATURE | GateReason.LATERAL | GateReason.DISCONTINUOUS | GateReason.CURVATURE_RATE
+    )
+    assert why == expected
+    _, why = passed(Command(9.0, 0.0), REST, SLOW, replace(LIMITS, max_jerk_mps3=20.0))
+    assert why == GateReason.ACCELERATION | GateReason.JERK
+
+
+def test_exactly_where_standing_ends_the_lateral_limit_counts() -> None:
+    gentle = replace(LIMITS, max_lateral_mps2=0.01)
+    out, why = passed(Command(0.0, 0.2), Command(0.0, 0.2), at(0.5), gentle)
+    assert (out.curvature_per_m, why) == (0.04, GateReason.LATERAL)
 
 
 def test_a_lead_exactly_as_large_as_the_steering_takes_is_left_alone() -> None:
