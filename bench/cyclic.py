@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from models.errors import ConfigurationError, MalformedError
 
@@ -55,12 +56,8 @@ class Cyclic:
 
     def quantile_us(self, share: float) -> float:
         """The lateness that `share` (0 to 1) of the wake-ups did not exceed."""
-        wanted, seen = share * self.wakeups, 0
-        for late_us, count in sorted(self.late_us.items()):
-            seen += count
-            if seen >= wanted:
-                return float(late_us)
-        return float(self.max_us)
+        counts = list(self.late_us.values())
+        return float(np.quantile(list(self.late_us), share, weights=counts, method="inverted_cdf"))
 
 
 def cyclic_from_json(report: bytes) -> Cyclic:

@@ -3,8 +3,8 @@
 Owns: a policy worker alone on a core, this program as the plant that shows it recorded observations, the blocks of both in
 turn, the ratio. Must not know: how the device came to hold the release.
 
-A decision of the worker begins when the observation is on its board, and ends when the plan stands on its own: a reader
-that does nothing else looks. One of the bare loop (`bench.bare`) begins with the arrays at hand, and ends with the plan.
+A decision of the worker begins when the observation is on its board and the writer's call that wakes it is over, and ends
+when the plan on that observation stands on its own board: a reader that does nothing else looks. One of the bare loop (`bench.bare`) begins with the arrays at hand, and ends with the plan.
 Both decide at the same rate, on the same observations, with all words and flow steps, as nice as a worker is, on the same
 core. Blocks go worker, bare, bare, worker.
 """
@@ -36,9 +36,9 @@ from agent.board.records import (
     raw_from_digest,
 )
 from agent.board.seqlock import BoardReader, BoardWriter
-from agent.config import load_config
+from agent.config import AgentConfig, load_config
 from agent.update.slots import read_pointer
-from models.contract import PlantSpec
+from models.contract import PlantSpec, PolicyContract
 from models.digest import Digest, digest_from_text
 from models.errors import NotNowError, PolicyFailedError
 from models.release.family import family_of
@@ -63,6 +63,21 @@ class Place:
     checkpoint: Path
     work_core: int
     look_core: int
+
+    @property
+    def config(self) -> AgentConfig:
+        """What the device is configured to."""
+        return load_config(self.root)
+
+    @property
+    def run(self) -> Path:
+        """Where its boards are."""
+        return self.root / self.config.paths.run
+
+    def live(self) -> tuple[str, Digest]:
+        """The slot of the release that is live, and its digest."""
+        pointer = read_pointer(FileDisk(self.root / self.config.paths.state))
+        return str(pointer.live), digest_from_text(pointer.live_digest)
 
 
 def measure(place: Place, blocks: int) -> Figures:
@@ -131,18 +146,22 @@ class _Plant:
             self._clock.sleep_until(self._clock.mono_ns() + _S // 2)
             if self._plans.generation != before:
                 return
-        raise NotNowError("the policy worker decides nothing; see its log")
+        raise NotNowError("the policy worker decides nothing; what it said stands above")
 
     def _decided(self) -> float:
-        before, shown_ns = self._plans.generation, 0
-        self._show()
+        before = self._plans.generation
+        observed_ns = self._show()
         shown_ns = self._clock.mono_ns()
         while self._plans.generation < before + 2:
             if self._clock.mono_ns() - shown_ns > _DECIDED_NS:
                 raise PolicyFailedError("the policy worker gave no plan on an observation")
-        return (self._clock.mono_ns() - shown_ns) / 1e6
+        done_ns = self._clock.mono_ns()
+        plan = self._plans.read()
+        if plan is None or plan.record.observation_ns != observed_ns:
+            raise PolicyFailedError("the policy worker gave a plan on another observation than it was shown")
+        return (done_ns - shown_ns) / 1e6
 
-    def _show(self) -> None:
+    def _show(self) -> int:
         seen, now_ns = self.seen[self._shown % len(self.seen)], self._clock.mono_ns()
         self._shown += 1
         frames = b"".join(seen.frames[camera.name].tobytes() for camera in self.spec.cameras)
@@ -150,6 +169,7 @@ class _Plant:
             self._shown, now_ns, seen.instruction, seen.ego_history.astype("<f4").tobytes(), frames
         )
         self._observations.write(record, now_ns)
+        return now_ns
 
     def _allow_everything(self, now_ns: int) -> None:
         """Be the governor and the supervisor."""
@@ -163,24 +183,20 @@ class _Plant:
 @contextmanager
 def _worker(place: Place) -> Iterator[_Plant]:
     """A worker for the live release of the device, alone on its core, and the plant that it sees."""
-    config = load_config(place.root)
-    run, state = place.root / config.paths.run, place.root / config.paths.state
-    pointer = read_pointer(FileDisk(state))
-    digest, spec = digest_from_text(pointer.live_digest), read_plant(run)
-    seen = family_of(place.checkpoint).observe(
-        family_of(place.checkpoint).contract(place.checkpoint), _OBSERVATIONS
-    )
-    plant = _Plant(run, spec, tuple(_as_the_plant_says(each, spec, place) for each in seen), digest)
-    words = ["--root", str(place.root), "--place", "a", "--slot", str(pointer.live), "--digest", digest]
+    slot, digest = place.live()
+    spec, family = read_plant(place.run), family_of(place.checkpoint)
+    contract = family.contract(place.checkpoint)
+    seen = family.observe(contract, _OBSERVATIONS)
+    plant = _Plant(place.run, spec, tuple(_as_told(each, contract, spec) for each in seen), digest)
+    words = ["--root", str(place.root), "--place", "a", "--slot", slot, "--digest", digest]
     argv = [sys.executable, "-P", "-m", "agent.app.worker", *words, "--epoch", str(_EPOCH)]
     with _on_core(place, argv):
         plant.await_worker()
         yield plant
 
 
-def _as_the_plant_says(seen: Observation, spec: PlantSpec, place: Place) -> Observation:
+def _as_told(seen: Observation, contract: PolicyContract, spec: PlantSpec) -> Observation:
     """`seen` with an instruction by the plant's number, not the contract's: its first where it has no such."""
-    contract = family_of(place.checkpoint).contract(place.checkpoint)
     wanted = contract.instructions[seen.instruction]
     told = spec.instructions.index(wanted) if wanted in spec.instructions else 0
     return Observation(seen.sequence, seen.mono_ns, seen.frames, seen.ego_history, told)
@@ -204,8 +220,6 @@ class _Bare:
 @contextmanager
 def _bare(place: Place, plant: _Plant) -> Iterator[_Bare]:
     """The bare loop on the same release, observations and core."""
-    config = load_config(place.root)
-    pointer = read_pointer(FileDisk(place.root / config.paths.state))
     contract = family_of(place.checkpoint).contract(place.checkpoint)
     frames = [
         np.concatenate([seen.frames[camera.name] for camera in contract.cameras]) for seen in plant.seen
@@ -220,7 +234,8 @@ def _bare(place: Place, plant: _Plant) -> Iterator[_Bare]:
         ego_history=np.stack([seen.ego_history for seen in plant.seen]),
         instruction=np.array(instructions, np.int64),
     )
-    release = place.root / config.paths.state / "slots" / str(pointer.live)
+    config = place.config
+    release = place.root / config.paths.state / "slots" / place.live()[0]
     argv = [sys.executable, "-P", "-m", "bench.bare", str(release), str(path), str(config.control.threads)]
     with _on_core(place, argv) as process:
         yield _Bare(process)

@@ -28,7 +28,6 @@ _MAGIC = b"RSKB"
 _HEAD = struct.Struct("<4sI")
 _PAYLOAD_AT = 32
 _GENERATION, _MONO, _CRC = 1, 2, 6
-_GENERATION_AT = 8
 _READ_ATTEMPTS = 16
 
 
@@ -70,7 +69,7 @@ class _Mapped(Generic[R]):
         from agent.board.wake import Doorbell  # it loads NumPy, which the follower does without
 
         if self._bell is None:
-            self._bell = Doorbell(self._map, _GENERATION_AT)
+            self._bell = Doorbell(self._map, _GENERATION * self._words.itemsize)
         return self._bell
 
     def __enter__(self) -> Self:

@@ -66,6 +66,12 @@ def _marked(marks: tuple[Mark, ...], mark: Mark, span: int) -> tuple[Mark, ...]:
     return (*marks[late[-1] if late else 0 :], mark)
 
 
+def _lately(marks: tuple[Mark, ...]) -> Mark:
+    """What was counted since the first of `marks`."""
+    (count, of_those), (before, of_before) = marks[-1], marks[0]
+    return count - before, of_those - of_before
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """The trial so far. `decided` and `ticked` are earlier counts, as far back as they are looked at."""
@@ -125,7 +131,7 @@ def _stopped(trial: Trial) -> Breach | None:
 
 
 def _slow(trial: Trial) -> Breach | None:
-    decisions, slow = (now - before for now, before in zip(trial.decided[-1], trial.decided[0], strict=True))
+    decisions, slow = _lately(trial.decided)
     if slow <= _SLOW_MAX:
         return None
     return Breach("latency", f"{slow} of {decisions} decisions took longer than 99 in 100 are promised to")
@@ -137,7 +143,7 @@ def _missed(trial: Trial) -> Breach | None:
 
 
 def _changed(trial: Trial) -> Breach | None:
-    ticks, changed = (now - before for now, before in zip(trial.ticked[-1], trial.ticked[0], strict=True))
+    ticks, changed = _lately(trial.ticked)
     if changed <= _CHANGED_MAX:
         return None
     return Breach("gate", f"the gate changed the command in {changed} of {ticks} ticks")

@@ -181,12 +181,16 @@ class Bench:
     def kill_worker(self, epoch: int) -> None:
         next(child for _, _, e, child in self.spawner.workers if e == epoch).status = -9
 
-    def drive_candidate(self) -> None:
-        """Bring the candidate into its trial."""
+    def load_candidate(self) -> None:
+        """Have the live release drive, and the candidate's worker started."""
         self.says(WorkerState.READY)
         self.cycle()
         self.order(SwapOrder.LOAD)
         self.cycle()
+
+    def drive_candidate(self) -> None:
+        """Bring the candidate into its trial."""
+        self.load_candidate()
         self.says(WorkerState.READY)
         self.cycle()
         self.order(SwapOrder.GO)
@@ -229,10 +233,7 @@ def test_the_next_change_goes_back_to_the_first_place(bench: Bench) -> None:
 
 
 def test_a_refused_candidate_tells_its_reason_and_is_not_tried_again(bench: Bench) -> None:
-    bench.says(WorkerState.READY)
-    bench.cycle()
-    bench.order(SwapOrder.LOAD)
-    bench.cycle()
+    bench.load_candidate()
     bench.says(WorkerState.REFUSED, "golden-mismatch")
     refused = bench.cycle(20)
     assert (refused.candidate, text_from(refused.reason)) == (CandidateState.REFUSED, "golden-mismatch")
@@ -269,10 +270,7 @@ def test_a_candidate_that_breaks_its_promises_loses_the_wheel_in_the_next_cycle_
 
 
 def test_what_went_wrong_before_the_trial_or_after_it_is_no_breach_of_it(bench: Bench) -> None:
-    bench.says(WorkerState.READY)
-    bench.cycle()
-    bench.order(SwapOrder.LOAD)
-    bench.cycle()
+    bench.load_candidate()
     bench.says(WorkerState.READY, failed=3)
     bench.cycle()
     bench.order(SwapOrder.GO)
@@ -286,10 +284,7 @@ def test_what_went_wrong_before_the_trial_or_after_it_is_no_breach_of_it(bench: 
 
 
 def test_a_candidate_that_dies_once_while_it_loads_gets_a_second_chance(bench: Bench) -> None:
-    bench.says(WorkerState.READY)
-    bench.cycle()
-    bench.order(SwapOrder.LOAD)
-    bench.cycle()
+    bench.load_candidate()
     bench.kill_worker(2)
     bench.cycle(2)
     bench.says(WorkerState.READY)
@@ -330,10 +325,7 @@ def test_a_release_that_passed_its_trial_is_not_on_trial_any_more(bench: Bench) 
 
 
 def test_a_candidate_whose_plan_is_old_does_not_take_over(bench: Bench) -> None:
-    bench.says(WorkerState.READY)
-    bench.cycle()
-    bench.order(SwapOrder.LOAD)
-    bench.cycle()
+    bench.load_candidate()
     bench.says(WorkerState.READY, saw_s_ago=1.2)
     bench.cycle()
     bench.order(SwapOrder.GO)
