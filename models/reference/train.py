@@ -63,8 +63,11 @@ def step(run: Run, batch: list[Tensor]) -> None:
     run.optimiser.step()
     with torch.no_grad():
         kept = min(_EMA, record.steps / (record.steps + 20))
-        learnt = list(run.network.state_dict().values())
-        get_ema_multi_avg_fn(kept)(list(run.average.values()), learnt, record.steps)
+        learnt = run.network.state_dict()
+        learnt_in_order = [
+            learnt[name] for name in run.average
+        ]  # a resumed run's averages come in their file's
+        get_ema_multi_avg_fn(kept)(list(run.average.values()), learnt_in_order, record.steps)
     seen, weight = float(plan.detach()), 0.02 if record.steps else 1.0
     record.training_loss += weight * (seen - record.training_loss)
     record.steps += 1

@@ -144,9 +144,9 @@ def test_a_collector_that_ended_is_told(collectors: Collectors) -> None:
 def test_memory_keeps_the_newest(samples: Samples) -> None:
     memory = Memory(len(samples) + 5, "cpu")
     memory.add(samples)
-    memory.add(replace(samples, instruction=np.full(len(samples), 2)))
+    memory.add(replace(samples, instruction=np.full(len(samples), 99)))
     assert memory.count == memory.capacity
-    assert int((memory.rows[2] == 2).sum()) == len(samples)
+    assert int((memory.rows[2] == 99).sum()) == len(samples)
 
 
 def loss(network: ReferenceNetwork, samples: Samples, *, reasoning: bool = True) -> list[float]:
