@@ -15,8 +15,10 @@ from fleet.records import (
     Parcel,
     Receipt,
     Rejection,
+    ReleaseEnergy,
     StoredDecision,
     StoredDevice,
+    StoredEnvelope,
     StoredEvent,
 )
 from models.digest import Digest
@@ -60,6 +62,9 @@ class TelemetryStore(Protocol):
     def drives(self, release_digests: Sequence[Digest]) -> tuple[Drive, ...]:
         """Which devices drove with any of these releases."""
 
+    def energy(self, release_digest: Digest) -> tuple[ReleaseEnergy, ...]:
+        """What each device took with this release, by device."""
+
     def events(self, device: str, limit: int) -> tuple[StoredEvent, ...]:
         """The latest events, newest first; an empty `device` means any."""
 
@@ -96,6 +101,19 @@ class InventoryStore(Protocol):
 
     def current_assignments(self) -> tuple[Assignment, ...]:
         """The latest signed order of every device, by device."""
+
+
+class EnvelopeStore(Protocol):
+    """Envelope orders, all that ever were."""
+
+    def add_envelopes(self, orders: Sequence[StoredEnvelope]) -> tuple[StoredEnvelope, ...]:
+        """Write orders down, all or none, and number them."""
+
+    def envelopes(self, limit: int) -> tuple[StoredEnvelope, ...]:
+        """The latest orders, newest first."""
+
+    def current_envelopes(self) -> tuple[StoredEnvelope, ...]:
+        """The latest order of every device, by device."""
 
 
 class Content(Protocol):

@@ -133,3 +133,28 @@ class Assignment:
     ordered_utc_ns: int
     state: AssignmentState
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEnvelope:
+    """The order that a device takes `envelope_w` at most, or, where that is None, that an earlier one no longer counts.
+
+    `number` is 0 until the store has given one; `sequence` is what the device compares; `expires_utc_ns` is 0 for never.
+    """
+
+    number: int
+    device: str
+    envelope_w: float | None
+    expires_utc_ns: int
+    ordered_utc_ns: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseEnergy:
+    """What one device took for the decisions of one release that drove, over all boots."""
+
+    device: str
+    release_digest: str
+    decisions: int
+    energy_j: float

@@ -31,11 +31,13 @@ from fleet.config import FleetConfig
 from fleet.depot import Depot
 from fleet.director import Director, DirectorParts
 from fleet.door import Door
+from fleet.envelopes import EnvelopeParts, Envelopes
 from fleet.ingest import Ingest
 from fleet.records import Presence
 from fleet.registry import Registry
 from fleet.router import Receivers, Router
 from fleet.store.connect import connect
+from fleet.store.envelopes import SqlEnvelopeStore
 from fleet.store.inventory import SqlInventoryStore
 from fleet.store.telemetry import SqlTelemetryStore
 from fleet.upkeep import Upkeep, UpkeepParts
@@ -75,12 +77,17 @@ class FleetServer:
         signer = RepositorySigner(repo, config.state, Path(config.server.keys))
         parts = DirectorParts(inventory, self._catalogue, self._registry, signer, self._link, clock)
         self._director = director = Director(fleet, parts)
-        self._upkeep = Upkeep(UpkeepParts(self._catalogue, self._registry, director, inventory, clock))
+        envelopes = Envelopes(
+            fleet, EnvelopeParts(SqlEnvelopeStore(self._engine), self._registry, self._link, clock)
+        )
+        self._upkeep = Upkeep(
+            UpkeepParts(self._catalogue, self._registry, director, envelopes, inventory, clock)
+        )
         self._ingest = Ingest(fleet, telemetry, self._link)
         self._depot = Depot(fleet, files, self._link)
         receivers = Receivers(self._registry, self._ingest, self._depot, self._upkeep.greet)
         self._router = Router(fleet, receivers, clock)
-        self.desk = Desk(self._registry, self._catalogue, telemetry, inventory, director, files)
+        self.desk = Desk(self._registry, self._catalogue, telemetry, inventory, director, files, envelopes)
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 

@@ -1,6 +1,7 @@
 """Upkeep: what the server does by itself, every few seconds, in one thread.
 
-Owns: the order of the rounds: new releases, changed devices, greetings, the Director's refresh.
+Owns: the order of the rounds: new releases, changed devices, greetings, the Director's refresh,
+envelope orders that are not kept yet.
 Must not know: how each is done.
 """
 
@@ -12,6 +13,7 @@ from functools import partial
 
 from fleet.catalogue import Catalogue
 from fleet.director import Director
+from fleet.envelopes import Envelopes
 from fleet.lineage import ancestry
 from fleet.ports import Clock, InventoryStore
 from fleet.registry import Registry
@@ -28,6 +30,7 @@ class UpkeepParts:
     catalogue: Catalogue
     registry: Registry
     director: Director
+    envelopes: Envelopes
     store: InventoryStore
     clock: Clock
 
@@ -52,7 +55,12 @@ class Upkeep:
         """Until `close`; a round that fails is logged and comes again."""
         while not self._closing:
             greetings = self._await_round()
-            for step in (self.look_for_releases, self._keep_devices, self._parts.director.refresh_due):
+            for step in (
+                self.look_for_releases,
+                self._keep_devices,
+                self._parts.director.refresh_due,
+                self._parts.envelopes.remind,
+            ):
                 _attempt(step)
             for device in greetings:
                 _attempt(partial(self._parts.director.greet, device))

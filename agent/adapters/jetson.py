@@ -1,4 +1,4 @@
-"""A Jetson Thor as its files show it: rails, temperatures, clocks, the power mode; and the host beside it.
+"""A Jetson Thor as its files show it: rails, temperatures, clocks, the power mode.
 
 Owns: where things are (hwmon by name, zones by type, below the device's root), units, and what a failing sensor is.
 Must not know: what anyone does with a figure. Writes only the GPU's clock cap, and reads it back.
@@ -12,8 +12,6 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from agent.errors import KnobError, SensorError
 from agent.ports import Clock
@@ -44,17 +42,6 @@ def is_emulated(root: Path) -> bool:
         return _EMULATED in read_text(root / _MODEL)
     except (OSError, ValueError):
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """The machine beside the GPU, as psutil sees it; `gpu_utilisation` 0 to 1, None where NVML isn't there."""
-
-    cpu_share: float
-    memory_used_bytes: int
-    memory_total_bytes: int
-    disk_free_bytes: int
-    gpu_utilisation: float | None
 
 
 @dataclass(slots=True)
@@ -190,18 +177,6 @@ class Jetson:
 _MODULE, _GPU_RAIL, _SOC_RAIL = _RAILS = ("VIN", "VDD_GPU", "VDD_CPU_SOC_MSS")
 
 
-def host_facts(disk: Path) -> HostFacts:
-    """Figures of this machine; `disk` is where the agent keeps its state. The first CPU share of a process is 0."""
-    memory = psutil.virtual_memory()
-    return HostFacts(
-        cpu_share=psutil.cpu_percent(interval=None) / 100.0,
-        memory_used_bytes=memory.total - memory.available,
-        memory_total_bytes=memory.total,
-        disk_free_bytes=psutil.disk_usage(str(disk)).free,
-        gpu_utilisation=_gpu_utilisation(),
-    )
-
-
 def read_text(path: Path) -> str:
     """A small sysfs file, stripped; raises `BlockingIOError` where the driver says EAGAIN, else `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -252,20 +227,3 @@ def _zones_below(root: Path) -> list[_Sensor]:
             continue
         zones.append(_Sensor(kind, (directory / "temp",), 1e-3, _TEMPERATURE_C, _DEGREES_AGE_NS))
     return zones
-
-
-def _gpu_utilisation() -> float | None:
-    """NVML's figure; its library is optional and its state does not survive a fork, so it is loaded here."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-        try:
-            rates = pynvml.nvmlDeviceGetUtilizationRates(pynvml.nvmlDeviceGetHandleByIndex(0))
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None
-    return float(rates.gpu) / 100.0

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from agent.ports import Inbound
 from agent.telemetry.events import EventLog
 from models.errors import MalformedMessageError
-from models.wire.messages import MAX_RANGE_BYTES, BatchAck, Refusal, ReleaseOffer, decode
+from models.wire.messages import MAX_RANGE_BYTES, BatchAck, EnvelopeOrder, Refusal, ReleaseOffer, decode
 from models.wire.topics import Address, Channel, address_from_topic
 
 
 @dataclass(frozen=True, slots=True)
 class Receivers:
-    """Who takes offers, acknowledgements, and answers (by request id)."""
+    """Who takes offers, acknowledgements, answers (by request id), and envelope orders."""
 
     offer: Callable[[ReleaseOffer], None]
     acknowledged: Callable[[BatchAck], None]
     answered: Callable[[str, bytes | Refusal], None]
+    envelope: Callable[[EnvelopeOrder], None]
 
 
 class Inbox:
@@ -51,3 +52,5 @@ class Inbox:
             self._receivers.offer(decode(payload, ReleaseOffer))
         elif address.channel is Channel.ACK:
             self._receivers.acknowledged(decode(payload, BatchAck))
+        elif address.channel is Channel.ENVELOPE:
+            self._receivers.envelope(decode(payload, EnvelopeOrder))

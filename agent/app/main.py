@@ -57,6 +57,32 @@ def status(
     show(root, load_config(root), as_json=as_json, console=Console())
 
 
+@app.command()
+def envelope(
+    watts: Annotated[
+        float | None, typer.Argument(help="The most the module may take here, 40 to 130.", show_default=False)
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take the limit set here back.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    root: Root = Path("/"),
+) -> None:
+    """Show how many watts are allowed and why, or set a limit here, until --clear or the next boot.
+
+    The lowest of the configuration, the fleet's order and the limit set here is in force: none lifts another.
+
+    Exit codes: 0 done, 2 wrong usage or not allowed to, 5 not now (no boards yet).
+    """
+    from rich.console import Console
+
+    from agent.adapters.clock import MonotonicClock
+    from agent.app.envelope import envelope_now, order, show, wanted_from
+
+    config, clock, wanted_w = load_config(root), MonotonicClock(), wanted_from(watts, clear=clear)
+    if wanted_w is not None:
+        order(root, config, wanted_w, clock)
+    show(envelope_now(root, config, clock), as_json=as_json, console=Console())
+
+
 @app.command("check-config")
 def check_config(root: Root = Path("/")) -> None:
     """Read the configuration and say whether it is good."""

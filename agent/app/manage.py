@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
+from agent.adapters.host import HostWatch
 from agent.adapters.jetson import is_emulated
 from agent.adapters.mqtt import Caller, MqttTransport
 from agent.adapters.plant_file import read_plant
@@ -24,9 +25,11 @@ from agent.adapters.systemd import Notifier
 from agent.app.inbox import Inbox, Receivers
 from agent.board.change import UPDATE, UPDATE_BOARD, UpdateRecord
 from agent.board.layout import bytes_from_text
-from agent.board.records import raw_from_digest
+from agent.board.records import ENVELOPE, FLEET_ENVELOPE_BOARD, raw_from_digest
 from agent.board.seqlock import BoardWriter
 from agent.config import AgentConfig
+from agent.power.limits import Limits
+from agent.power.ordered import OrderedEnvelope
 from agent.telemetry.courier import Courier
 from agent.telemetry.events import EventLog
 from agent.telemetry.recorder import Recorder, TelemetryWorld
@@ -108,8 +111,14 @@ class Manage:
                 stopping,
             )
         )
-        self._inbox = Inbox(Receivers(self.updater.offer, courier.acknowledged, depot.answered), self.events)
-        self._boards = StateReader(run_directory, disk, self._clock)
+        board = BoardWriter(run_directory / FLEET_ENVELOPE_BOARD, ENVELOPE)
+        self.envelope = OrderedEnvelope(disk, board, self._clock, self.events)
+        receivers = Receivers(self.updater.offer, courier.acknowledged, depot.answered, self.envelope.take)
+        self._inbox = Inbox(receivers, self.events)
+        self._boards = StateReader(
+            run_directory, disk, self._clock, Limits(run_directory, config.power.envelope_w)
+        )
+        self._host = HostWatch(state, self._clock)
         self._update_board = BoardWriter(run_directory / UPDATE_BOARD, UPDATE)
         self._connected = False
 
@@ -117,6 +126,7 @@ class Manage:
         """Until told to stop, or until a thread of ours fails: then the service manager starts us anew."""
         notifier = Notifier()
         threads = [self._thread("updates", self.updater.run), self._thread("telemetry", self.recorder.loop)]
+        self._thread("host", lambda: self._host.run(self._stopping))
         self.transport.start(self._inbox.deliver)
         self.events.record("manage-started")
         notifier.ready()
@@ -154,9 +164,11 @@ class Manage:
             self.updater.ask_soon()
         self._connected = connected
         self._update_board.write(update_record(status, connected=connected), self._clock.mono_ns())
+        if with_state:
+            self.envelope.tick()
         if with_state and connected:
             with suppress(TransferError):
-                state = encode(self._boards.state(self._who, status))
+                state = encode(self._boards.state(self._who, status, self._host.recent()))
                 self.transport.publish(Channel.STATE, state, sure=False, retain=True)
 
 

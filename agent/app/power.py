@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
@@ -20,8 +20,10 @@ from agent.config import AgentConfig
 from agent.errors import KnobError, SensorError
 from agent.ports import Clock
 from agent.power.device import HeatSample, PowerDevice, PowerSample
+from agent.power.energy import energy_before
 from agent.power.envelope import EnergyMeter, RollingMean
 from agent.power.governor import GovernorState, Ladder, Readings, governed, ladder_for
+from agent.power.limits import Limits
 from agent.power.modes import NO_CAP
 from agent.power.progress import WorkersMeter
 
@@ -103,13 +105,16 @@ class PowerLoop:
         self._device, self._config, self._clock = device, config, clock
         self._board = BoardWriter(run_directory / POWER_BOARD, POWER)
         self._workers = WorkersMeter(run_directory)
+        self._limits = Limits(run_directory, config.power.envelope_w)
         self._meters = _Meters()
+        self._meters.energy.energy_j = energy_before(run_directory / POWER_BOARD, clock.mono_ns())
         self._governed_ns = self._mode_asked_ns = 0
         self._mode_name, self._mode_cap_hz = "unknown", NO_CAP
         self._knob_fault, self._said = "", ""
         self._ask_mode()
         self._ladder = self._ladder_now()
-        self._state: GovernorState = self._ladder.start(config.power.envelope_w, clock.mono_ns())
+        self._limit = self._limits.limit(clock.mono_ns())
+        self._state: GovernorState = self._ladder.start(self._limit.watts, clock.mono_ns())
 
     def sample(self) -> None:
         """Read the rails once; govern where it is time."""
@@ -127,13 +132,16 @@ class PowerLoop:
     def close(self) -> None:
         """Leave the cap where it is and the board to age: an ungoverned policy takes its frugal knobs."""
         self._board.close()
+        self._limits.close()
 
     def _govern(self, now: int, power: PowerSample) -> None:
         heat = self._device.heat()
         if now - self._mode_asked_ns > _MODE_NS:
             self._follow_mode(now)
         readings = self._readings(now, power, heat)
-        self._state = governed(self._state, readings, self._ladder)
+        self._limit = self._limits.limit(now)
+        allowed = replace(self._state.envelope, limit_w=self._limit.watts)
+        self._state = governed(replace(self._state, envelope=allowed), readings, self._ladder)
         wanted_hz = self._ladder.settings[self._state.rung].gpu_max_freq_hz
         self._turn_clock(wanted_hz, readings.gpu_max_freq_hz)
         self._publish(now, readings, power, heat)
@@ -180,7 +188,7 @@ class PowerLoop:
         setting = self._ladder.settings[self._state.rung]
         said = self._sensors_text(power, heat)
         record = PowerRecord(
-            envelope_w=self._config.power.envelope_w,
+            envelope_w=self._limit.watts,
             module_w=_or_nan(readings.module_w),
             gpu_w=_or_nan(power.gpu_w),
             soc_w=_or_nan(power.soc_w),
@@ -212,7 +220,7 @@ class PowerLoop:
         self._ask_mode()
         if self._mode_name != before:
             self._ladder = self._ladder_now()
-            self._state = self._ladder.start(self._config.power.envelope_w, now)
+            self._state = self._ladder.start(self._limit.watts, now)
 
     def _ask_mode(self) -> None:
         """Ask for the mode in force; where nobody answers, the one known before stands, with its cap."""

@@ -14,6 +14,7 @@ from agent.adapters.files import FileDisk
 from agent.adapters.jetson import is_emulated
 from agent.app.manage import boot_id
 from agent.config import AgentConfig
+from agent.power.limits import Limits
 from agent.telemetry.state import Identity, StateReader
 from models.digest import Digest, short
 from models.wire.messages import DeviceState
@@ -21,9 +22,8 @@ from models.wire.messages import DeviceState
 
 def show(root: Path, config: AgentConfig, *, as_json: bool, console: Console) -> None:
     """Print the state of the device below `root`."""
-    reader = StateReader(
-        root / config.paths.run, FileDisk(root / config.paths.state, read_only=True), MonotonicClock()
-    )
+    run, disk = root / config.paths.run, FileDisk(root / config.paths.state, read_only=True)
+    reader = StateReader(run, disk, MonotonicClock(), Limits(run, config.power.envelope_w))
     state = reader.state(Identity(boot_id(root), config.device.hardware, is_emulated(root)))
     connected = reader.broker_connected()
     reader.close()
@@ -87,7 +87,7 @@ def _power(state: DeviceState) -> str:
         return "power does not run"
     mark = ", emulated" if state.emulated else ""
     return (
-        f"{_said(power.module_w, 1)} of {power.envelope_w:.0f} W, {_said(power.hottest_c, 0)} °C{mark}, "
+        f"{_said(power.module_w, 1)} of {power.envelope_w:.0f} W ({power.envelope_source}), {_said(power.hottest_c, 0)} °C{mark}, "
         f"{power.decision_rate_hz:.1f} decisions/s, sensors {power.sensors}"
     )
 

@@ -19,7 +19,9 @@ Must not know: how boards are stored, what anyone does with them.
 | `policy.board` | `control` | follower, workers, `manage`, status |
 | `swap.board` | `manage` | `control` |
 | `update.board` | `manage` | status |
-| `power.board` | `power` | workers, `manage`, status, the emulator |
+| `power.board` | `power` | workers, `manage`, status, the emulator, the next `power` |
+| `envelope.board` | `manage` | `power`, `manage`, status |
+| `envelope-local.board` | `roskva-agent envelope` | `power`, `manage`, status |
 
 Times are monotonic nanoseconds of this boot. Digests are 32 raw bytes, all zero for none.
 """
@@ -301,6 +303,19 @@ class PowerRecord(NamedTuple):
 
 POWER = Layout("power", PowerRecord, "ddddddqdqq16s96s")
 
+
+class EnvelopeRecord(NamedTuple):
+    """A limit on the 1 s mean of module power beside the configuration's; `limit_w` is NaN where there is none.
+
+    It stands until another is written, however old it is. `sequence` is the fleet's order's, 0 of a local one.
+    """
+
+    limit_w: float
+    sequence: int
+
+
+ENVELOPE = Layout("envelope", EnvelopeRecord, "dq")
+
 DECISION_SLOT_BYTES = 4096
 """A `models.wire.messages.DecisionRecord` as JSON, before it is known how the decision was executed."""
 DECISION_SLOTS = 512
@@ -334,3 +349,5 @@ ACTUATION_BOARD = "actuation.board"
 LOOP_BOARD = "loop.board"
 APPLIED_RING = "actuations.ring"
 POWER_BOARD = "power.board"
+FLEET_ENVELOPE_BOARD = "envelope.board"
+LOCAL_ENVELOPE_BOARD = "envelope-local.board"

@@ -7,11 +7,12 @@ import math
 
 from agent.board.layout import text_from
 from agent.board.records import LoopRecord, LoopState, PowerRecord, WorkerRecord, digest_from_raw
+from agent.telemetry.energy import NO_SHARES, EnergyShares
 from models.wire.messages import LoopFigures, PolicyFigures, PowerFigures
 
 
-def loop_figures(record: LoopRecord) -> LoopFigures:
-    """The control loop."""
+def loop_figures(record: LoopRecord, odometer_m: float | None = None) -> LoopFigures:
+    """The control loop, and how far the plant says that it drove."""
     return LoopFigures(
         state=LoopState(record.state).name.lower() if record.state in set(LoopState) else "unknown",
         ticks=record.ticks,
@@ -23,11 +24,12 @@ def loop_figures(record: LoopRecord) -> LoopFigures:
         speed_mps=record.speed_mps,
         plan_age_ns=record.plan_age_ns,
         realtime=text_from(record.realtime),
+        odometer_m=odometer_m,
     )
 
 
-def power_figures(record: PowerRecord) -> PowerFigures:
-    """The governor."""
+def power_figures(record: PowerRecord, source: str = "", energy: EnergyShares = NO_SHARES) -> PowerFigures:
+    """The governor; `source` is whose envelope is in force, `energy` what a decision and a metre took."""
     return PowerFigures(
         envelope_w=record.envelope_w,
         module_w=_known(record.module_w),
@@ -36,6 +38,9 @@ def power_figures(record: PowerRecord) -> PowerFigures:
         decision_rate_hz=record.decision_rate_hz,
         energy_j=record.energy_j,
         sensors=text_from(record.sensors),
+        envelope_source=source,
+        joules_per_decision=energy.joules_per_decision,
+        joules_per_m=energy.joules_per_m,
     )
 
 

@@ -24,11 +24,14 @@ from agent.board.records import (
     worker_board,
 )
 from agent.ports import Clock, Disk
+from agent.power.limits import Limits
+from agent.telemetry.energy import EnergyWatch
 from agent.telemetry.figures import loop_figures, policy_figures, power_figures
 from agent.update.slots import Pointer, read_pointer
 from models.errors import MalformedError
 from models.wire.messages import (
     DeviceState,
+    HostFigures,
     LoopFigures,
     PolicyFigures,
     PowerFigures,
@@ -51,8 +54,9 @@ class Identity:
 class StateReader:
     """Reads boards in `run` and the pointer on `disk`; whatever is missing is left out."""
 
-    def __init__(self, run: Path, disk: Disk, clock: Clock) -> None:
-        self._disk, self._clock = disk, clock
+    def __init__(self, run: Path, disk: Disk, clock: Clock, limits: Limits) -> None:
+        self._disk, self._clock, self._limits = disk, clock, limits
+        self._energy = EnergyWatch(run)
         self._loop: Feed[LoopRecord] = Feed(run / LOOP_BOARD, LOOP)
         self._power: Feed[PowerRecord] = Feed(run / POWER_BOARD, POWER)
         self._policy: Feed[PolicyRecord] = Feed(run / POLICY_BOARD, POLICY)
@@ -61,8 +65,13 @@ class StateReader:
             Feed(run / worker_board(worker), WORKER) for worker in Worker
         )
 
-    def state(self, who: Identity, update: UpdateStatus | None = None) -> DeviceState:
-        """Everything now; `update` where the caller knows better than `update.board`."""
+    def state(
+        self, who: Identity, update: UpdateStatus | None = None, host: HostFigures | None = None
+    ) -> DeviceState:
+        """Everything now; `update` where the caller knows better than `update.board`, `host` where it looked.
+
+        Joules a decision and a metre are of the time since the calls before.
+        """
         now_ns, pointer = self._clock.mono_ns(), self._pointer()
         return DeviceState(
             utc_ns=self._clock.utc_ns(),
@@ -76,6 +85,8 @@ class StateReader:
             power=self._power_figures(now_ns),
             policy=self._policy_figures(now_ns),
             emulated=who.emulated,
+            envelope_sequence=self._limits.ordered(now_ns).sequence,
+            host=host,
         )
 
     def broker_connected(self) -> bool | None:
@@ -94,12 +105,15 @@ class StateReader:
     def _loop_figures(self, now_ns: int) -> LoopFigures | None:
         self._loop.news(now_ns)
         record = self._loop.recent(now_ns, _ALIVE_NS)
-        return loop_figures(record) if record else None
+        return loop_figures(record, self._energy.odometer_m(now_ns)) if record else None
 
     def _power_figures(self, now_ns: int) -> PowerFigures | None:
         self._power.news(now_ns)
         record = self._power.recent(now_ns, _ALIVE_NS)
-        return power_figures(record) if record else None
+        if record is None:
+            return None
+        source, shares = self._limits.limit(now_ns).source.value, self._energy.look(now_ns, record.energy_j)
+        return power_figures(record, source, shares)
 
     def _policy_figures(self, now_ns: int) -> PolicyFigures | None:
         self._policy.news(now_ns)
@@ -127,6 +141,8 @@ class StateReader:
 
     def close(self) -> None:
         """Unmap."""
+        self._limits.close()
+        self._energy.close()
         self._loop.close()
         self._power.close()
         self._policy.close()

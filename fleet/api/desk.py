@@ -3,15 +3,16 @@
 Owns: the joins of registry, catalogue and store that REST and console both show. Must not know: HTTP, HTML.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from fleet.api import views
 from fleet.catalogue import Catalogue
 from fleet.depot import check_metadata_name, check_path
 from fleet.director import Director
+from fleet.envelopes import Envelopes, is_kept
 from fleet.lineage import uses
 from fleet.ports import Content, InventoryStore, TelemetryStore
-from fleet.records import Assignment, KnownRelease, Presence, StoredDecision
+from fleet.records import Assignment, KnownRelease, Presence, StoredDecision, StoredEnvelope
 from fleet.registry import DeviceSight, Registry
 from models.digest import Digest, digest_from_text
 from models.errors import UnknownObjectError, UsageError
@@ -30,16 +31,22 @@ class Desk:
     inventory: InventoryStore
     director: Director
     content: Content
+    envelopes: Envelopes
 
     def devices(self) -> tuple[views.DeviceView, ...]:
         """All devices by name."""
-        orders = {order.device: order.release_digest for order in self.inventory.current_assignments()}
-        return tuple(device_view(sight, orders.get(sight.device, "")) for sight in self.registry.sights())
+        assigned = {order.device: order.release_digest for order in self.inventory.current_assignments()}
+        limits, utc_ns = self.envelopes.current(), self.envelopes.utc_ns()
+        return tuple(
+            device_view(sight, assigned.get(sight.device, ""), limits.get(sight.device), utc_ns)
+            for sight in self.registry.sights()
+        )
 
     def device(self, device: str) -> views.DeviceView:
         """One device. Raises `UnknownObjectError`."""
         sight, order = self.registry.sight(device), self.inventory.assignment_of(device)
-        return device_view(sight, order.release_digest if order else "")
+        limit, utc_ns = self.envelopes.current().get(device), self.envelopes.utc_ns()
+        return device_view(sight, order.release_digest if order else "", limit, utc_ns)
 
     def releases(self) -> tuple[views.ReleaseView, ...]:
         """All releases, newest counter first."""
@@ -49,6 +56,22 @@ class Desk:
     def release(self, digest: str) -> views.ReleaseView:
         """One release. Raises `UnknownObjectError`."""
         return release_view(self.catalogue.release(digest), self._live())
+
+    def release_energy(self, digest: str) -> views.ReleaseEnergyView:
+        """What the decisions of a release took; it need not be published any more."""
+        asked = digest_from_text(digest)
+        parts = self.telemetry.energy(asked)
+        decisions, energy_j = sum(one.decisions for one in parts), sum(one.energy_j for one in parts)
+        return views.ReleaseEnergyView(
+            digest=asked,
+            decisions=decisions,
+            energy_j=energy_j,
+            joules_per_decision=energy_j / decisions if decisions else None,
+            devices=tuple(
+                views.DeviceEnergyView(device=one.device, decisions=one.decisions, energy_j=one.energy_j)
+                for one in parts
+            ),
+        )
 
     def release_file(self, digest: str, path: str) -> bytes:
         """One of the small files that a verifier needs. Raises `UnknownObjectError`."""
@@ -78,6 +101,22 @@ class Desk:
     def assignments(self, limit: int) -> tuple[views.AssignmentView, ...]:
         """The latest orders, newest first."""
         return tuple(assignment_view(order) for order in self.inventory.assignments(_limit(limit)))
+
+    def order_envelope(self, wanted: views.EnvelopeRequest) -> tuple[views.EnvelopeView, ...]:
+        """Order how many watts devices may take at most."""
+        orders = self.envelopes.order(wanted.devices, wanted.envelope_w, wanted.expires_utc_ns)
+        return tuple(self._envelope_view(order) for order in orders)
+
+    def envelope_orders(self, limit: int) -> tuple[views.EnvelopeView, ...]:
+        """The latest envelope orders, newest first."""
+        return tuple(self._envelope_view(order) for order in self.envelopes.latest(_limit(limit)))
+
+    def _envelope_view(self, order: StoredEnvelope) -> views.EnvelopeView:
+        try:
+            kept = is_kept(self.registry.sight(order.device), order)
+        except UnknownObjectError:
+            kept = False
+        return views.EnvelopeView(kept=kept, **asdict(order))
 
     def decisions(self, device: str, release: str, limit: int) -> tuple[views.DecisionView, ...]:
         """The latest decisions, newest first."""
@@ -155,9 +194,11 @@ class Desk:
         }
 
 
-def device_view(sight: DeviceSight, assigned_digest: str) -> views.DeviceView:
-    """A device with its order."""
-    stored = sight.stored
+def device_view(
+    sight: DeviceSight, assigned_digest: str, limit: StoredEnvelope | None, utc_ns: int
+) -> views.DeviceView:
+    """A device with its orders as they stand at `utc_ns`."""
+    stored, over = sight.stored, limit is not None and 0 < limit.expires_utc_ns <= utc_ns
     return views.DeviceView(
         device=sight.device,
         connection=sight.connection.value,
@@ -170,6 +211,8 @@ def device_view(sight: DeviceSight, assigned_digest: str) -> views.DeviceView:
         decision_rate_hz=sight.decision_rate_hz,
         messages_malformed=sight.malformed,
         assigned_digest=assigned_digest,
+        ordered_envelope_w=None if limit is None or over else limit.envelope_w,
+        envelope_kept=limit is not None and is_kept(sight, limit),
         state=sight.state,
     )
 

@@ -6,7 +6,7 @@ Reading is open to whoever reaches the port (loopback unless configured otherwis
 
 import secrets
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -20,6 +20,7 @@ from models.errors import MalformedMessageError, UnknownObjectError
 
 MAX_BODY_BYTES = 64 << 10
 _Limit = Annotated[int, Query(description="1 to 1000")]
+V = TypeVar("V", bound=views.View)
 
 
 def make_router(desk: Desk, health: Callable[[], views.HealthView], token: str) -> APIRouter:
@@ -29,6 +30,7 @@ def make_router(desk: Desk, health: Callable[[], views.HealthView], token: str) 
     _add_releases(router, desk)
     _add_decisions(router, desk)
     _add_orders(router, desk, token)
+    _add_envelopes(router, desk, token)
 
     @router.get("/{path:path}", include_in_schema=False)
     def get_nothing(path: str) -> Response:
@@ -74,6 +76,11 @@ def _add_releases(router: APIRouter, desk: Desk) -> None:
     def get_release(digest: str) -> Response:
         """One release by its digest."""
         return answer(desk.release(digest))
+
+    @router.get("/releases/{digest}/energy", responses=shows(views.ReleaseEnergyView))
+    def get_release_energy(digest: str) -> Response:
+        """The joules that this release's decisions took, by device."""
+        return answer(desk.release_energy(digest))
 
     @router.get("/releases/{digest}/files/{path}", responses=shows_bytes("The file as published."))
     def get_release_file(digest: str, path: str) -> Response:
@@ -123,8 +130,27 @@ def _add_orders(router: APIRouter, desk: Desk, token: str) -> None:
     async def post_assignment(request: Request) -> Response:
         """Order that a device runs a release; needs the operator's token."""
         check_token(request.headers.get("authorization", ""), token)
-        wanted = _assignment_request(await _read_body(request))
+        wanted = _decoded(await _read_body(request), views.AssignmentRequest)
         return answer(await run_in_threadpool(desk.assign, wanted), status=201)
+
+
+def _add_envelopes(router: APIRouter, desk: Desk, token: str) -> None:
+    @router.get("/envelopes", responses=shows(views.EnvelopeView, many=True))
+    def get_envelopes(limit: _Limit = 100) -> Response:
+        """The latest envelope orders, newest first."""
+        return answer(desk.envelope_orders(limit))
+
+    @router.post(
+        "/envelopes",
+        status_code=201,
+        responses=shows(views.EnvelopeView, many=True, status=201),
+        openapi_extra=takes(views.EnvelopeRequest),
+    )
+    async def post_envelope(request: Request) -> Response:
+        """Order how many watts devices may take at most; needs the operator's token."""
+        check_token(request.headers.get("authorization", ""), token)
+        wanted = _decoded(await _read_body(request), views.EnvelopeRequest)
+        return answer(await run_in_threadpool(desk.order_envelope, wanted), status=201)
 
 
 def check_token(header: str, token: str) -> None:
@@ -143,8 +169,8 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _assignment_request(body: bytes) -> views.AssignmentRequest:
+def _decoded(body: bytes, kind: type[V]) -> V:
     try:
-        return msgspec.json.decode(body, type=views.AssignmentRequest, strict=True)
+        return msgspec.json.decode(body, type=kind, strict=True)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedMessageError(f"AssignmentRequest: {error}") from error
+        raise MalformedMessageError(f"{kind.__name__}: {error}") from error

@@ -6,7 +6,7 @@ They are msgspec structs like the wire, so that a decision is the same bytes of 
 
 import msgspec
 
-from models.wire.messages import DecisionRecord, DeviceState
+from models.wire.messages import DecisionRecord, DeviceState, EnvelopeWatts
 
 
 class View(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,6 +46,10 @@ class DeviceView(View, frozen=True):
     decision_rate_hz: float
     messages_malformed: int
     assigned_digest: str
+    ordered_envelope_w: float | None
+    """What the fleet ordered at last, in watts; None where nothing is ordered, or no longer."""
+    envelope_kept: bool
+    """Whether the device says that it keeps the latest order."""
     state: DeviceState | None
 
 
@@ -84,6 +88,45 @@ class AssignmentView(View, frozen=True):
     ordered_utc_ns: int
     state: str
     detail: str
+
+
+class EnvelopeRequest(View, frozen=True):
+    """The order that each of `devices` takes `envelope_w` at most, 40 to 130 W; null takes the order back."""
+
+    devices: tuple[str, ...]
+    envelope_w: EnvelopeWatts | None
+    expires_utc_ns: int = 0
+    """When devices forget it; 0 is never."""
+
+
+class EnvelopeView(View, frozen=True):
+    """An envelope order; `kept` once its device says that it keeps it. A device takes the lower of it and its own."""
+
+    number: int
+    device: str
+    envelope_w: float | None
+    expires_utc_ns: int
+    ordered_utc_ns: int
+    sequence: int
+    kept: bool
+
+
+class DeviceEnergyView(View, frozen=True):
+    """What one device took with one release, for the decisions that drove."""
+
+    device: str
+    decisions: int
+    energy_j: float
+
+
+class ReleaseEnergyView(View, frozen=True):
+    """The module energy of the decisions of a release that drove; `joules_per_decision` is null before the first."""
+
+    digest: str
+    decisions: int
+    energy_j: float
+    joules_per_decision: float | None
+    devices: tuple[DeviceEnergyView, ...]
 
 
 class DecisionView(View, frozen=True):
@@ -149,6 +192,10 @@ ALL: tuple[type[View], ...] = (
     ReleaseView,
     AssignmentRequest,
     AssignmentView,
+    EnvelopeRequest,
+    EnvelopeView,
+    DeviceEnergyView,
+    ReleaseEnergyView,
     DecisionView,
     EventView,
     RejectionView,

@@ -4,7 +4,7 @@ Owns: columns, keys and indexes. Must not know: who reads them.
 A decision's key is (device, boot, sequence); its record is kept as the JSON that the device sent.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -55,6 +55,18 @@ assignments = Table(
     Index("assignments_by_device", "device", "number"),
 )
 
+envelopes = Table(
+    "envelopes",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("device", String(64), nullable=False),
+    Column("envelope_w", Double, nullable=True),
+    Column("expires_utc_ns", BigInteger, nullable=False),
+    Column("ordered_utc_ns", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Index("envelopes_by_device", "device", "number"),
+)
+
 batches = Table(
     "batches",
     metadata,
@@ -90,6 +102,16 @@ drives = Table(
     Column("first_utc_ns", BigInteger, nullable=False),
     Column("last_utc_ns", BigInteger, nullable=False),
     Index("drives_by_release", "release_digest"),
+)
+
+release_energy = Table(
+    "release_energy",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("release_digest", _DIGEST, primary_key=True),
+    Column("decisions", BigInteger, nullable=False),
+    Column("energy_j", Double, nullable=False),
+    Index("release_energy_by_release", "release_digest"),
 )
 
 events = Table(

@@ -11,9 +11,10 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, Table, delete, func, insert, select, tuple_, update
 from sqlalchemy.sql import Select
 
-from fleet.records import Drive, Parcel, Receipt, Rejection, StoredDecision, StoredEvent
+from fleet.records import Drive, Parcel, Receipt, Rejection, ReleaseEnergy, StoredDecision, StoredEvent
 from fleet.store import tables
 from fleet.store.connect import reading, transaction
+from fleet.store.energy import add_energy, energy_with
 from models.digest import Digest
 from models.errors import UnknownObjectError
 from models.wire.messages import DecisionRecord
@@ -71,6 +72,11 @@ class SqlTelemetryStore:
         with reading(self._engine) as connection:
             return tuple(Drive(*row) for row in connection.execute(wanted))
 
+    def energy(self, release_digest: Digest) -> tuple[ReleaseEnergy, ...]:
+        """What each device took with this release."""
+        with reading(self._engine) as connection:
+            return energy_with(connection, release_digest)
+
     def events(self, device: str, limit: int) -> tuple[StoredEvent, ...]:
         """The latest events, newest first."""
         table = tables.events
@@ -106,16 +112,19 @@ def _take_parcels(connection: Connection, parcels: Sequence[Parcel]) -> tuple[Re
 def _keep_decisions(connection: Connection, parcels: Iterable[Parcel]) -> dict[_Key, int]:
     """Insert the decisions that are not there; how many were new, by batch."""
     fresh: dict[_Key, tuple[_Key, _Values]] = {}
+    said: dict[_Key, DecisionRecord] = {}
     for parcel in parcels:
         batch = (parcel.device, parcel.batch.boot, parcel.batch.sequence)
         for decision, record in zip(parcel.batch.decisions, parcel.decisions_json, strict=True):
             key = (parcel.device, parcel.batch.boot, decision.sequence)
             fresh.setdefault(key, (batch, _decision_values(key, decision, record)))
+            said.setdefault(key, decision)
     there = _there(connection, tables.decisions, fresh)
     rows = [(batch, values) for key, (batch, values) in fresh.items() if key not in there]
     if rows:
         connection.execute(insert(tables.decisions), [values for _, values in rows])
         _add_to_drives(connection, [values for _, values in rows])
+        add_energy(connection, [(key[0], said[key]) for key in fresh if key not in there])
     counts: dict[_Key, int] = {}
     for batch, _ in rows:
         counts[batch] = counts.get(batch, 0) + 1

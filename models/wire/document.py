@@ -43,6 +43,7 @@ FLOWS = (
     Flow(Channel.REPLY, "server", 1, False, "raw bytes; the request's id is the topic's last level"),
     Flow(Channel.REFUSAL, "server", 1, False, "Refusal; the request's id is the topic's last level"),
     Flow(Channel.ACK, "server", 1, False, "BatchAck"),
+    Flow(Channel.ENVELOPE, "server", 1, False, "EnvelopeOrder"),
 )
 
 _WIRE = "tests/unit/wire/test_wire_contract.py"
@@ -56,6 +57,9 @@ _TRANSPORT = "tests/conformance/test_transport.py"
 _MANAGE = "tests/device/test_manage_process.py"
 _MANAGE_LIFE = "tests/device/test_manage_life.py"
 _SERVER = "tests/device/test_fleet_server.py"
+_LIMITS = "tests/unit/power/test_limits.py"
+_ORDERED = "tests/unit/power/test_ordered_envelope.py"
+_ENVELOPES = "tests/unit/fleet/test_fleet_envelopes.py"
 
 FORM = (
     Rule(
@@ -201,6 +205,29 @@ UPDATES = (
     ),
 )
 
+ENVELOPE = (
+    Rule(
+        "An envelope order is 40 to 130 W, or takes the limit back; any other makes the message malformed.",
+        f"{_WIRE}::test_an_absurd_envelope_is_refused",
+    ),
+    Rule(
+        "The lowest of the configuration, the fleet's order and the local one is in force: an order lifts nothing.",
+        f"{_LIMITS}::test_a_fleet_order_above_the_configuration_changes_nothing",
+    ),
+    Rule(
+        "An order with a lower number than the one that the device keeps is ignored and reported.",
+        f"{_ORDERED}::test_an_order_with_a_stale_sequence_is_ignored",
+    ),
+    Rule(
+        "A device keeps the fleet's order on its disk and holds it without a network.",
+        f"{_ORDERED}::test_a_device_that_restarts_offline_still_holds_the_fleets_lower_envelope",
+    ),
+    Rule(
+        "The server sends an order again until the device's state carries its number.",
+        f"{_ENVELOPES}::test_an_order_is_sent_again_until_the_device_says_that_it_keeps_it",
+    ),
+)
+
 HOSTILE = (
     Rule(
         "A malformed message is counted and set aside, and never ends the server.",
@@ -221,6 +248,7 @@ CHAPTERS = {
     "Who is there": PRESENCE,
     "From the spool to the store": TELEMETRY,
     "From the offer to the content": UPDATES,
+    "How many watts": ENVELOPE,
     "What neither side falls over": HOSTILE,
 }
 RULES = tuple(rule for chapter in CHAPTERS.values() for rule in chapter)

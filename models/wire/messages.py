@@ -20,6 +20,11 @@ MAX_RANGE_BYTES = 1 << 20
 
 Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """A whole number that every reader and every store can keep: 64 bits, signed."""
+LOWEST_ENVELOPE_W, HIGHEST_ENVELOPE_W = 40.0, 130.0
+"""A module limit below the first leaves no room to decide; the second is what a T5000 may take."""
+EnvelopeWatts = Annotated[float, msgspec.Meta(ge=LOWEST_ENVELOPE_W, le=HIGHEST_ENVELOPE_W)]
+MAX_SEQUENCE = 1 << 62
+"""Of envelope orders; as UTC nanoseconds it lies in the year 2116."""
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +72,7 @@ class UpdateStatus(Message, frozen=True):
     detail: str = ""
 
 
-class LoopFigures(Message, frozen=True):
+class LoopFigures(Message, frozen=True, omit_defaults=True):
     """The control loop since its start. Lateness: wake-up after the absolute deadline."""
 
     state: str
@@ -81,10 +86,16 @@ class LoopFigures(Message, frozen=True):
     plan_age_ns: Whole
     realtime: str
     """What was achieved: for example `fifo:50 mlock core:1`, or `none`."""
+    odometer_m: float | None = None
+    """Distance since the plant began."""
 
 
-class PowerFigures(Message, frozen=True):
-    """What the governor sees and commands; `module_w` is the 1 s mean. None is what no sensor says now."""
+class PowerFigures(Message, frozen=True, omit_defaults=True):
+    """What the governor sees and commands; `module_w` is the 1 s mean. None is what no sensor says now.
+
+    `joules_per_decision` and `joules_per_m` are module energy over the last minute, by decisions made and metres driven;
+    None where there were none.
+    """
 
     envelope_w: float
     module_w: float | None
@@ -92,9 +103,13 @@ class PowerFigures(Message, frozen=True):
     gpu_max_freq_hz: Whole
     decision_rate_hz: float
     energy_j: float
-    """Since the power process started."""
+    """Since this boot, as far as the power process ran."""
     sensors: str
     """`ok`, or which sensor fails and what is assumed for it."""
+    envelope_source: str = ""
+    """Whose limit `envelope_w` is: `configuration`, `fleet` or `local`."""
+    joules_per_decision: float | None = None
+    joules_per_m: float | None = None
 
 
 class PolicyFigures(Message, frozen=True):
@@ -108,6 +123,16 @@ class PolicyFigures(Message, frozen=True):
     latency_p50_ns: Whole
     latency_p99_ns: Whole
     reasoning: str
+
+
+class HostFigures(Message, frozen=True, omit_defaults=True):
+    """The machine beside the policy, every few seconds; shares are 0 to 1, `gpu_share` is NVML's."""
+
+    cpu_share: float
+    memory_used_bytes: Whole
+    memory_total_bytes: Whole
+    disk_free_bytes: Whole
+    gpu_share: float | None = None
 
 
 class DeviceState(Message, frozen=True, omit_defaults=True):
@@ -125,6 +150,9 @@ class DeviceState(Message, frozen=True, omit_defaults=True):
     policy: PolicyFigures | None
     emulated: bool = False
     """Whether there is no such hardware: watts and temperatures are then a model's."""
+    envelope_sequence: Whole = 0
+    """Of the latest envelope order that the device keeps; 0 where it never had one."""
+    host: HostFigures | None = None
 
 
 class DecisionRecord(Message, frozen=True, omit_defaults=True):
@@ -191,6 +219,19 @@ class ReleaseOffer(Message, frozen=True):
 
     release_digest: str
     note: str = ""
+
+
+class EnvelopeOrder(Message, frozen=True):
+    """The fleet's limit on the 1 s mean of module power; None takes it back. It lowers what the device is configured for,
+    and never lifts it.
+
+    Of two orders the one with the higher `sequence` counts, in whatever order they come. From `expires_utc_ns` on the
+    device forgets the limit; 0 is never.
+    """
+
+    sequence: Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQUENCE)]
+    envelope_w: EnvelopeWatts | None
+    expires_utc_ns: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)] = 0
 
 
 class Repository(StrEnum):

@@ -33,6 +33,8 @@ class Channel(StrEnum):
     """Server → device, `refusal/<request id>`: why there are no bytes. QoS 1."""
     ACK = "ack"
     """Server → device: a telemetry batch is durable on the server. QoS 1."""
+    ENVELOPE = "envelope"
+    """Server → device: how many watts the fleet allows it. QoS 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def subscriptions_of_device(fleet: str, device: str) -> tuple[str, ...]:
     return (
         topic(fleet, device, Channel.OFFER),
         topic(fleet, device, Channel.ACK),
+        topic(fleet, device, Channel.ENVELOPE),
         topic(fleet, device, Channel.REPLY, "+"),
         topic(fleet, device, Channel.REFUSAL, "+"),
     )

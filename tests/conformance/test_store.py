@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fleet.ports import InventoryStore, TelemetryStore
-from fleet.records import Assignment, AssignmentState, Presence, Rejection, StoredDevice
+from fleet.ports import EnvelopeStore, InventoryStore, TelemetryStore
+from fleet.records import Assignment, AssignmentState, Presence, Rejection, StoredDevice, StoredEnvelope
 from fleet.store.connect import connect, sqlite_url
+from fleet.store.envelopes import SqlEnvelopeStore
 from fleet.store.inventory import SqlInventoryStore
 from fleet.store.tables import metadata
 from fleet.store.telemetry import SqlTelemetryStore
@@ -31,7 +32,7 @@ from tests.fakes.fleet_messages import (
     parcel_of,
     state,
 )
-from tests.fakes.fleet_store import MemoryInventoryStore, MemoryTelemetryStore
+from tests.fakes.fleet_store import MemoryEnvelopeStore, MemoryInventoryStore, MemoryTelemetryStore
 
 POSTGRES = os.environ.get("ROSKVA_TEST_POSTGRES", "")
 KINDS = ["memory", "sqlite", *(["postgresql"] if POSTGRES else [])]
@@ -41,15 +42,16 @@ KINDS = ["memory", "sqlite", *(["postgresql"] if POSTGRES else [])]
 class Stores:
     telemetry: TelemetryStore
     inventory: InventoryStore
+    envelopes: EnvelopeStore
 
 
 @pytest.fixture(params=KINDS)
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     if request.param == "memory":
-        yield Stores(MemoryTelemetryStore(), MemoryInventoryStore())
+        yield Stores(MemoryTelemetryStore(), MemoryInventoryStore(), MemoryEnvelopeStore())
         return
     engine = connect(POSTGRES if request.param == "postgresql" else sqlite_url(tmp_path / "fleet.sqlite"))
-    yield Stores(SqlTelemetryStore(engine), SqlInventoryStore(engine))
+    yield Stores(SqlTelemetryStore(engine), SqlInventoryStore(engine), SqlEnvelopeStore(engine))
     if request.param == "postgresql":
         metadata.drop_all(engine)
     engine.dispose()
@@ -111,6 +113,42 @@ def test_a_drive_adds_up_over_batches_and_counts_a_repeated_batch_once(stores: S
     assert drive.first_utc_ns == decision(0).observed_utc_ns
     assert drive.last_utc_ns == decision(14).observed_utc_ns
     assert stores.telemetry.drives([digest_of(b"never driven")]) == ()
+
+
+def test_the_energy_of_a_release_adds_up_and_counts_a_repeated_batch_once(stores: Stores) -> None:
+    for number in (0, 1, 1, 2):
+        stores.telemetry.take([parcel("thor-2", number)], [])
+    stores.telemetry.take([parcel("thor-1", 0), parcel("thor-1", 0)], [])
+    energy = stores.telemetry.energy(RELEASE)
+    assert [(one.device, one.decisions) for one in energy] == [("thor-1", 5), ("thor-2", 15)]
+    assert sum(one.energy_j for one in energy) == pytest.approx(20 * 9.4)
+    assert stores.telemetry.energy(digest_of(b"never driven")) == ()
+
+
+@pytest.mark.parametrize("energy_j", [0.0, -5.0, 1e300, 100_001.0])
+def test_a_decision_that_says_an_absurd_energy_is_kept_and_not_added_up(
+    stores: Stores, energy_j: float
+) -> None:
+    absurd = msgspec.structs.replace(decision(0), energy_j=energy_j)
+    in_shadow = msgspec.structs.replace(decision(1), ticks=0)
+    made = TelemetryBatch(BOOT, 0, START_UTC_NS, (absurd, in_shadow, decision(2)))
+    stores.telemetry.take([parcel_of("thor-1", made)], [])
+    (energy,) = stores.telemetry.energy(RELEASE)
+    assert (energy.decisions, energy.energy_j) == (1, pytest.approx(9.4))
+    assert stores.telemetry.decision("thor-1", BOOT, 0).record == absurd
+
+
+def envelope(device: str, envelope_w: float | None, sequence: int) -> StoredEnvelope:
+    return StoredEnvelope(0, device, envelope_w, 0, START_UTC_NS, sequence)
+
+
+def test_envelope_orders_are_numbered_and_the_latest_of_each_device_is_current(stores: Stores) -> None:
+    first = stores.envelopes.add_envelopes([envelope("thor-2", 60.5, 1), envelope("thor-1", 70.0, 2)])
+    (taken_back,) = stores.envelopes.add_envelopes([envelope("thor-2", None, 3)])
+    assert [order.number for order in first] == [1, 2]
+    assert first[0].envelope_w == 60.5
+    assert stores.envelopes.current_envelopes() == (first[1], taken_back)
+    assert stores.envelopes.envelopes(2) == (taken_back, first[1])
 
 
 def test_a_group_larger_than_any_query_limit_is_kept(stores: Stores) -> None:

@@ -12,8 +12,10 @@ from fleet.records import (
     Parcel,
     Receipt,
     Rejection,
+    ReleaseEnergy,
     StoredDecision,
     StoredDevice,
+    StoredEnvelope,
     StoredEvent,
 )
 from models.digest import Digest
@@ -69,6 +71,17 @@ class MemoryTelemetryStore:
                 times.setdefault(key, []).append(decision.record.observed_utc_ns)
         drives = [Drive(*key, len(seen), min(seen), max(seen)) for key, seen in times.items()]
         return tuple(sorted(drives, key=lambda drive: (drive.device, drive.first_utc_ns)))
+
+    def energy(self, release_digest: Digest) -> tuple[ReleaseEnergy, ...]:
+        found: dict[str, list[float]] = {}
+        for decision in self._decisions.values():
+            record = decision.record
+            if record.release_digest == release_digest and record.ticks and 0 < record.energy_j <= 100_000:
+                found.setdefault(decision.device, []).append(record.energy_j)
+        return tuple(
+            ReleaseEnergy(device, release_digest, len(some), sum(some))
+            for device, some in sorted(found.items())
+        )
 
     def events(self, device: str, limit: int) -> tuple[StoredEvent, ...]:
         return tuple([event for event in reversed(self._events) if device in ("", event.device)][:limit])
@@ -135,3 +148,26 @@ class MemoryInventoryStore:
     def current_assignments(self) -> tuple[Assignment, ...]:
         signed = {one.device: one for one in self._assignments if one.state is AssignmentState.SIGNED}
         return tuple(signed[device] for device in sorted(signed))
+
+
+class MemoryEnvelopeStore:
+    """`fleet.ports.EnvelopeStore`; `broken` makes it keep nothing."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._orders: list[StoredEnvelope] = []
+
+    def add_envelopes(self, orders: Sequence[StoredEnvelope]) -> tuple[StoredEnvelope, ...]:
+        if self.broken:
+            raise StoreError("the disk is full")
+        first = len(self._orders) + 1
+        added = [replace(order, number=first + place) for place, order in enumerate(orders)]
+        self._orders += added
+        return tuple(added)
+
+    def envelopes(self, limit: int) -> tuple[StoredEnvelope, ...]:
+        return tuple(reversed(self._orders))[:limit]
+
+    def current_envelopes(self) -> tuple[StoredEnvelope, ...]:
+        latest = {order.device: order for order in self._orders}
+        return tuple(latest[device] for device in sorted(latest))

@@ -98,6 +98,13 @@ def examples() -> Iterator[tuple[str, m.Message]]:
         "DeviceState.emulated",
         m.DeviceState(1, _BOOT, "thor-t5000", "", "", False, _update(), None, _power(), None, emulated=True),
     )
+    yield "DeviceState.envelope", _state_with_all()
+    yield "HostFigures", _host()
+    yield "HostFigures.gpu", msgspec.structs.replace(_host(), gpu_share=0.875)
+    yield "LoopFigures.odometer", msgspec.structs.replace(_loop(), odometer_m=1234.5)
+    yield "PowerFigures.energy", _energy()
+    yield "EnvelopeOrder", m.EnvelopeOrder(1_764_000_003_000_000_000, 62.5, 1_764_003_603_000_000_000)
+    yield "EnvelopeOrder.withdrawn", m.EnvelopeOrder(1_764_000_004_000_000_000, None)
     yield "DecisionRecord", _decision()
     yield "EventRecord", _event()
     yield (
@@ -134,6 +141,25 @@ def _loop() -> m.LoopFigures:
 
 def _power() -> m.PowerFigures:
     return m.PowerFigures(70.0, 61.5, 54.25, 1_575_000_000, 9.5, 3600.125, "ok")
+
+
+def _energy() -> m.PowerFigures:
+    return msgspec.structs.replace(
+        _power(), envelope_source="fleet", joules_per_decision=9.75, joules_per_m=11.5
+    )
+
+
+def _host() -> m.HostFigures:
+    return m.HostFigures(0.25, 12_345_678_901, 134_140_059_648, 512_000_000_000)
+
+
+def _state_with_all() -> m.DeviceState:
+    return m.DeviceState(
+        *(1_764_000_000_000_000_000, _BOOT, "thor-t5000", _DIGEST, "", False, _update(), _loop(), _energy()),
+        policy=None,
+        envelope_sequence=1_764_000_003_000_000_000,
+        host=_host(),
+    )
 
 
 def _policy() -> m.PolicyFigures:

@@ -17,7 +17,7 @@ from agent.ports import Inbound
 from agent.telemetry.events import EventLog
 from models.digest import digest_of
 from models.errors import DiskError, MetadataError
-from models.wire.messages import BatchAck, Refusal, RefusalCode, ReleaseOffer, encode
+from models.wire.messages import BatchAck, EnvelopeOrder, Refusal, RefusalCode, ReleaseOffer, encode
 from models.wire.topics import Channel, topic
 from tests.fakes.clock import FakeClock
 
@@ -52,12 +52,13 @@ def address(channel: Channel, tail: str = "") -> str:
 def test_the_inbox_hands_over_what_parses_and_reports_the_rest() -> None:
     got: list[object] = []
     events = EventLog(FakeClock())
-    inbox = Inbox(Receivers(got.append, got.append, lambda *answer: got.append(answer)), events)
+    inbox = Inbox(Receivers(got.append, got.append, lambda *answer: got.append(answer), got.append), events)
     good = [
         Inbound(address(Channel.OFFER), encode(ReleaseOffer("x"))),
         Inbound(address(Channel.ACK), encode(BatchAck("boot", 1))),
         Inbound(address(Channel.REPLY, "r.1"), b"\x00\xff"),
         Inbound(address(Channel.REFUSAL, "r.2"), encode(Refusal(RefusalCode.BUSY))),
+        Inbound(address(Channel.ENVELOPE), encode(EnvelopeOrder(1, 60.0))),
     ]
     bad = [
         Inbound(address(Channel.OFFER), b"{}"),
@@ -66,11 +67,13 @@ def test_the_inbox_hands_over_what_parses_and_reports_the_rest() -> None:
         Inbound(address(Channel.ACK), b"\xff\xfe"),
         Inbound(address(Channel.REPLY, "r.3"), bytes((1 << 20) + 1)),
         Inbound(address(Channel.REFUSAL, "r.4"), bytes(10_000_000)),
+        Inbound(address(Channel.ENVELOPE), b'{"sequence":1,"envelope_w":NaN}'),
+        Inbound(address(Channel.ENVELOPE), b'{"sequence":1,"envelope_w":1e9}'),
         Inbound("somebody/else's/topic", b""),
     ]
     for message in [*bad, *good]:
         inbox.deliver(message)
-    assert len(got) == 4
+    assert len(got) == 5
     assert got[2] == ("r.1", b"\x00\xff")
     assert inbox.malformed == len(bad)
     assert {event.kind for event in events.drain()} == {"malformed-message"}

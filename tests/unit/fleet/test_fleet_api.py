@@ -16,12 +16,13 @@ from fleet.api.desk import Desk
 from fleet.api.reference import page
 from fleet.api.routes import make_router
 from fleet.director import Director, DirectorParts
+from fleet.envelopes import EnvelopeParts, Envelopes
 from fleet.lineage import ancestry
 from fleet.registry import Registry
 from models.digest import digest_of
-from models.wire.messages import Connection, ConnectionKind
-from tests.fakes.fleet_messages import BOOT, decision, parcel, state
-from tests.fakes.fleet_store import MemoryInventoryStore, MemoryTelemetryStore
+from models.wire.messages import Connection, ConnectionKind, EnvelopeOrder, decode
+from tests.fakes.fleet_messages import BOOT, RELEASE, decision, parcel, state
+from tests.fakes.fleet_store import MemoryEnvelopeStore, MemoryInventoryStore, MemoryTelemetryStore
 from tests.fakes.fleet_world import (
     CLAIMS,
     SIGNATURE,
@@ -42,11 +43,14 @@ class Front:
     digest: str
     telemetry: MemoryTelemetryStore
     signer: ObedientSigner
+    registry: Registry
+    sent: SentMessages
+    clock: SetClock
 
 
 @pytest.fixture
 def front(tmp_path: Path) -> Front:
-    clock, signer = SetClock(), ObedientSigner()
+    clock, signer, sent = SetClock(), ObedientSigner(), SentMessages()
     catalogue, registry = catalogue_of(tmp_path, 1), Registry(clock)
     telemetry, inventory = MemoryTelemetryStore(), MemoryInventoryStore()
     release = catalogue.releases()[0]
@@ -55,11 +59,12 @@ def front(tmp_path: Path) -> Front:
     registry.observe_state("thor-1", state(live_digest=release.digest), retained=False)
     director = Director("demo", DirectorParts(inventory, catalogue, registry, signer, SentMessages(), clock))
     files = RepositoryFiles(tmp_path, tmp_path / "state")
-    desk = Desk(registry, catalogue, telemetry, inventory, director, files)
+    envelopes = Envelopes("demo", EnvelopeParts(MemoryEnvelopeStore(), registry, sent, clock))
+    desk = Desk(registry, catalogue, telemetry, inventory, director, files, envelopes)
     app = FastAPI(title="Roskva fleet", version="1", docs_url=None, redoc_url=None)
     install(app)
     app.include_router(make_router(desk, healthy, TOKEN))
-    return Front(TestClient(app), app, release.digest, telemetry, signer)
+    return Front(TestClient(app), app, release.digest, telemetry, signer, registry, sent, clock)
 
 
 def healthy() -> views.HealthView:
@@ -131,6 +136,74 @@ def test_an_order_needs_the_token_and_is_signed(front: Front) -> None:
 def test_a_bad_order_is_refused_with_a_code(front: Front, body: bytes, status: int, code: str) -> None:
     answer = front.client.post("/api/v1/assignments", content=body, headers=ORDER)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_an_envelope_order_needs_the_token_is_written_down_and_goes_to_the_device(front: Front) -> None:
+    wanted = {"devices": ["thor-1"], "envelope_w": 62.5}
+    assert front.client.post("/api/v1/envelopes", json=wanted).status_code == 401
+    assert front.sent.sent == []
+    made = front.client.post("/api/v1/envelopes", json=wanted, headers=ORDER)
+    (order,) = made.json()
+    assert (made.status_code, order["device"], order["envelope_w"], order["kept"]) == (
+        201,
+        "thor-1",
+        62.5,
+        False,
+    )
+    ((topic, payload),) = front.sent.sent
+    assert topic == "roskva/v1/demo/thor-1/envelope"
+    assert decode(payload, EnvelopeOrder) == EnvelopeOrder(order["sequence"], 62.5)
+    assert front.client.get("/api/v1/envelopes").json() == [order]
+    device = front.client.get("/api/v1/devices/thor-1").json()
+    assert (device["ordered_envelope_w"], device["envelope_kept"]) == (62.5, False)
+
+
+def test_the_inventory_says_when_a_device_keeps_its_order_and_when_the_order_is_over(front: Front) -> None:
+    wanted = {"devices": ["thor-1"], "envelope_w": 62, "expires_utc_ns": front.clock.utc + 60_000_000_000}
+    (order,) = front.client.post("/api/v1/envelopes", json=wanted, headers=ORDER).json()
+    keeping = msgspec.structs.replace(state(), envelope_sequence=order["sequence"])
+    front.registry.observe_state("thor-1", keeping, retained=False)
+    (device,) = front.client.get("/api/v1/devices").json()
+    assert (device["ordered_envelope_w"], device["envelope_kept"]) == (62.0, True)
+    assert front.client.get("/api/v1/envelopes").json()[0]["kept"]
+    front.clock.pass_s(61)
+    assert front.client.get("/api/v1/devices").json()[0]["ordered_envelope_w"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"devices":["thor-1"]}', 400, "malformed-message"),
+        (b'{"devices":["thor-1"],"envelope_w":39.9}', 400, "malformed-message"),
+        (b'{"devices":["thor-1"],"envelope_w":131}', 400, "malformed-message"),
+        (b'{"devices":["thor-1"],"envelope_w":NaN}', 400, "malformed-message"),
+        (b'{"devices":["thor-1"],"envelope_w":1e999}', 400, "malformed-message"),
+        (b'{"devices":["thor-1"],"envelope_w":"60"}', 400, "malformed-message"),
+        (b'{"devices":[],"envelope_w":60}', 400, "usage"),
+        (b'{"devices":["thor-1","thor-1"],"envelope_w":60}', 400, "usage"),
+        (b'{"devices":["thor-1"],"envelope_w":60,"expires_utc_ns":1}', 400, "usage"),
+        (b'{"devices":["thor-1"],"envelope_w":60,"expires_utc_ns":-1}', 400, "usage"),
+        (b'{"devices":["thor-1","nobody"],"envelope_w":60}', 404, "unknown"),
+    ],
+)
+def test_a_bad_envelope_order_is_refused_with_a_code_and_no_device_hears_of_it(
+    front: Front, body: bytes, status: int, code: str
+) -> None:
+    answer = front.client.post("/api/v1/envelopes", content=body, headers=ORDER)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert front.sent.sent == []
+    assert front.client.get("/api/v1/envelopes").json() == []
+
+
+def test_the_joules_of_a_release_are_the_sum_of_its_decisions(front: Front) -> None:
+    path = f"/api/v1/releases/{RELEASE}/energy"
+    assert front.client.get(path).json()["joules_per_decision"] is None
+    front.telemetry.take([parcel("thor-1", 0), parcel("thor-2", 1)], [])
+    answer = front.client.get(path).json()
+    assert (answer["decisions"], answer["joules_per_decision"]) == (10, pytest.approx(9.4))
+    assert answer["energy_j"] == pytest.approx(94.0)
+    assert [one["device"] for one in answer["devices"]] == ["thor-1", "thor-2"]
+    assert front.client.get("/api/v1/releases/x/energy").status_code == 400
 
 
 @pytest.mark.parametrize(

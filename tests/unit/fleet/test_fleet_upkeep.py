@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleet.director import Director, DirectorParts
+from fleet.envelopes import EnvelopeParts, Envelopes
 from fleet.errors import StoreError
 from fleet.records import StoredDevice
 from fleet.registry import Registry
 from fleet.upkeep import Upkeep, UpkeepParts
 from models.wire.messages import Connection, ConnectionKind
 from tests.fakes.fleet_messages import BOOT
-from tests.fakes.fleet_store import MemoryInventoryStore
+from tests.fakes.fleet_store import MemoryEnvelopeStore, MemoryInventoryStore
 from tests.fakes.fleet_world import ObedientSigner, SentMessages, SetClock, catalogue_of
 
 PATIENCE_S = 20.0
@@ -39,7 +40,8 @@ def test_a_device_that_was_seen_while_the_disk_was_full_is_kept_once_there_is_ro
     director = Director(
         "demo", DirectorParts(store, catalogue, registry, ObedientSigner(), SentMessages(), clock)
     )
-    upkeep = Upkeep(UpkeepParts(catalogue, registry, director, store, clock))
+    envelopes = Envelopes("demo", EnvelopeParts(MemoryEnvelopeStore(), registry, SentMessages(), clock))
+    upkeep = Upkeep(UpkeepParts(catalogue, registry, director, envelopes, store, clock))
     thread = threading.Thread(target=upkeep.run, daemon=True)
     thread.start()
     upkeep.greet("thor-1")

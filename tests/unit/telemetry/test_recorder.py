@@ -17,6 +17,7 @@ from agent.board.records import (
 )
 from agent.board.ring import RingWriter
 from agent.board.seqlock import BoardWriter
+from agent.power.limits import Limits
 from agent.telemetry.courier import Courier
 from agent.telemetry.events import EventLog
 from agent.telemetry.recorder import Recorder, TelemetryWorld
@@ -159,7 +160,8 @@ def test_boards_without_a_living_writer_are_left_out_of_the_state(tmp_path: Path
     board = BoardWriter(tmp_path / POWER_BOARD, POWER)
     record = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 10.0, 0, 10.0, 32, 8, b"MAXN", b"ok")
     board.write(record, clock.mono_ns())
-    reader, who = StateReader(tmp_path, FakeDisk(), clock), Identity("boot-1", "thor-t5000", emulated=True)
+    reader = StateReader(tmp_path, FakeDisk(), clock, Limits(tmp_path, 120.0))
+    who = Identity("boot-1", "thor-t5000", emulated=True)
     state = reader.state(who)
     assert state.power is not None
     assert state.power.module_w == 70.5

@@ -50,7 +50,7 @@ def rig(release: PlainRelease, weather: Weather | None = None, stall_s: float = 
     broker.subscribe(Subscriber(("roskva/v1/#",), responder.hear))
     transport, clock = FakeTransport(broker), RunningClock()
     depot = Depot(transport, Patience(timeout_s=0.02, attempts=3, pause_s=0.001))
-    receivers = Receivers(lambda _: None, lambda _: None, depot.answered)
+    receivers = Receivers(lambda _: None, lambda _: None, depot.answered, lambda _: None)
     transport.start(Inbox(receivers, EventLog(clock)).deliver)
     limits = FetchLimits(WINDOW, timeout_ns=5_000_000, stall_ns=int(stall_s * 1e9))
     return Rig(broker, transport, responder, depot, FetchWorld(depot, clock, limits, draw=random.Random(1)))

@@ -98,7 +98,7 @@ class Rig:
         )
         world.state.mkdir(exist_ok=True)
         self.updater = Updater(world, self.events, lambda: True)
-        receivers = Receivers(self.updater.offer, lambda _: None, depot.answered)
+        receivers = Receivers(self.updater.offer, lambda _: None, depot.answered, lambda _: None)
         transport.start(Inbox(receivers, self.events).deliver)
         self.thread = threading.Thread(target=self.updater.run, daemon=True)
 

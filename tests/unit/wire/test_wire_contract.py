@@ -16,6 +16,7 @@ from models.wire.messages import (
     MAX_CONTROL_BYTES,
     BatchAck,
     ContentRequest,
+    EnvelopeOrder,
     MetadataRequest,
     RangeRequest,
     ReleaseOffer,
@@ -102,6 +103,22 @@ def test_a_number_that_no_store_can_keep_is_refused(number: int) -> None:
     assert edge.sequence == (1 << 63) - 1
 
 
+@pytest.mark.parametrize(
+    "watts", ["39.99", "0", "-70", "130.01", "1e9", "1e999", "NaN", "Infinity", '"70"', "true", "[]"]
+)
+def test_an_absurd_envelope_is_refused(watts: str) -> None:
+    with pytest.raises(MalformedMessageError):
+        decode(f'{{"sequence":1,"envelope_w":{watts}}}'.encode(), EnvelopeOrder)
+    assert decode(b'{"sequence":1,"envelope_w":40}', EnvelopeOrder).envelope_w == 40.0
+    assert decode(b'{"sequence":1,"envelope_w":null}', EnvelopeOrder).envelope_w is None
+
+
+@pytest.mark.parametrize("number", [0, -1, (1 << 62) + 1])
+def test_an_envelope_order_whose_number_no_later_one_could_pass_is_refused(number: int) -> None:
+    with pytest.raises(MalformedMessageError):
+        decode(b'{"sequence":%d,"envelope_w":70.0}' % number, EnvelopeOrder)
+
+
 def test_a_message_longer_than_its_bound_is_refused_before_it_is_parsed() -> None:
     valid = encode(BatchAck(boot="b", sequence=1))
     padded = valid + b" " * (MAX_CONTROL_BYTES - len(valid))
@@ -184,7 +201,7 @@ def _tag(kind: type[messages.Message]) -> dict[str, Any]:
 def _value(kind: Any) -> Any:
     """A JSON value that fits the type `kind`."""
     if hasattr(kind, "__metadata__"):
-        return _value(kind.__origin__)
+        return max(_value(kind.__origin__), *(meta.ge for meta in kind.__metadata__))
     if isinstance(kind, type) and issubclass(kind, messages.Message):
         return msgspec.to_builtins(_example(kind))
     simple = {str: "text", int: 7, float: 1.5, bool: True}
