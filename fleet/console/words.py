@@ -13,6 +13,8 @@ from models.wire.messages import DeviceState, UpdatePhase, UpdateStatus
 NONE = "–"
 _DIGITS = 12
 _NOTABLE_SILENCE_NS = 3_000_000_000
+_WHOSE_LIMIT = {"fleet": ", by the fleet", "local": ", set there"}
+"""Said of a limit that is not the device's own configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class CardWords:
     temperature: str
     loop: str
     realtime: str
+    energy: str
+    host: str
     power: Bar
     update: Bar | None
     update_failed: str
@@ -64,6 +68,8 @@ def card_words(sight: DeviceSight, release_name: str) -> CardWords:
         temperature=_temperature(state),
         loop=f"{loop.state} · {loop.speed_mps:.1f} m/s" if loop else NONE,
         realtime=loop.realtime if loop else NONE,
+        energy=_energy(state),
+        host=_host(state),
         power=power_bar(state),
         update=update_bar(state.update) if state else None,
         update_failed=_failure(state.update) if state else "",
@@ -76,11 +82,14 @@ def power_bar(state: DeviceState | None) -> Bar:
     if state is None or state.power is None:
         return Bar(0.0, NONE)
     module_w, envelope_w = state.power.module_w, state.power.envelope_w
+    whose = _WHOSE_LIMIT.get(state.power.envelope_source, "")
     if module_w is None:
-        return Bar(0.0, f"unknown, of {envelope_w:.0f} W")
+        return Bar(0.0, f"unknown, of {envelope_w:.0f} W{whose}")
     share = module_w / envelope_w if envelope_w > 0 else 0.0
     return Bar(
-        min(1.0, max(0.0, share)), f"{module_w:.1f} of {envelope_w:.0f} W{emulated_mark(state)}", share > 1.0
+        min(1.0, max(0.0, share)),
+        f"{module_w:.1f} of {envelope_w:.0f} W{whose}{emulated_mark(state)}",
+        share > 1.0,
     )
 
 
@@ -128,6 +137,26 @@ def clock_text(utc_ns: int) -> str:
 def _temperature(state: DeviceState | None) -> str:
     hottest_c = state.power.hottest_c if state and state.power else None
     return NONE if hottest_c is None else f"{hottest_c:.1f} °C{emulated_mark(state)}"
+
+
+def _energy(state: DeviceState | None) -> str:
+    power = state.power if state else None
+    figures = (power.joules_per_decision, power.joules_per_m) if power else (None, None)
+    texts = [
+        f"{figure:.1f} J{unit}"
+        for figure, unit in zip(figures, ("/decision", "/m"), strict=True)
+        if figure is not None
+    ]
+    return " · ".join(texts) + emulated_mark(state) if texts else NONE
+
+
+def _host(state: DeviceState | None) -> str:
+    host = state.host if state else None
+    if host is None:
+        return NONE
+    gpu = f" · GPU {host.gpu_share:.0%}" if host.gpu_share is not None else ""
+    memory = f"{host.memory_used_bytes / 1e9:.1f} of {host.memory_total_bytes / 1e9:.0f} GB"
+    return f"CPU {host.cpu_share:.0%}{gpu} · {memory} · {host.disk_free_bytes / 1e9:.0f} GB free"
 
 
 def _subtitle(sight: DeviceSight) -> str:

@@ -151,6 +151,30 @@ def test_an_order_reaches_the_device_as_signed_metadata_of_its_own(site: Site) -
     other.close()
 
 
+def test_an_envelope_order_survives_a_killed_server_and_reaches_a_device_that_was_off(site: Site) -> None:
+    thor = site.device("thor-1")
+    thor.report(state())
+    look_until(lambda: site.get("devices").json())
+    thor.close()
+    token = (site.folder / "state/operator.token").read_text().strip()
+    answer = httpx.post(
+        f"{site.url}/api/v1/envelopes",
+        json={"devices": ["thor-1"], "envelope_w": 62.5},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 201, answer.text
+    site.processes.kill("server")
+    site.start_server()
+    site.await_health(broker_connected=True)
+    back = site.device("thor-1")
+    back.report(state())
+    order = back.wait(lambda: back.envelopes[0] if back.envelopes else None)
+    assert (order.envelope_w, order.sequence) == (62.5, answer.json()[0]["sequence"])
+    back.report(msgspec.structs.replace(state(), envelope_sequence=order.sequence))
+    look_until(lambda: site.get("envelopes").json()[0]["kept"])
+    back.close()
+
+
 def targets_of(device: WireDevice) -> dict[str, str]:
     """The device's newest Director targets, asked from the depot."""
     for version in (3, 2, 1):

@@ -1,6 +1,6 @@
 """A device as the broker sees it: paho, the wire's messages, nothing of the agent.
 
-It keeps batches until they are acknowledged, and gathers replies, refusals and offers.
+It keeps batches until they are acknowledged, and gathers replies, refusals, offers and envelope orders.
 """
 
 import threading
@@ -16,6 +16,7 @@ from models.wire.messages import (
     ConnectionKind,
     ContentRequest,
     DeviceState,
+    EnvelopeOrder,
     MetadataRequest,
     RangeRequest,
     Refusal,
@@ -39,6 +40,7 @@ class WireDevice:
         self.fleet, self.device = fleet, device
         self.acknowledged: list[int] = []
         self.offers: list[str] = []
+        self.envelopes: list[EnvelopeOrder] = []
         self.answers: dict[str, bytes | Refusal] = {}
         self._heard = threading.Condition()
         self._subscribed = threading.Event()
@@ -116,6 +118,8 @@ class WireDevice:
                 self.acknowledged.append(decode(payload, BatchAck).sequence)
             case Channel.OFFER:
                 self.offers.append(decode(payload, ReleaseOffer).release_digest)
+            case Channel.ENVELOPE:
+                self.envelopes.append(decode(payload, EnvelopeOrder))
             case Channel.REPLY:
                 self.answers[address.tail] = payload
             case _:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from fleet.console.charts import power_points
 from fleet.console.words import NONE, Bar, card_words, digits_of, grouped, power_bar, update_bar
 from fleet.registry import Registry
-from models.wire.messages import Connection, ConnectionKind, UpdatePhase, UpdateStatus
+from models.wire.messages import Connection, ConnectionKind, HostFigures, UpdatePhase, UpdateStatus
 from tests.fakes.fleet_messages import BOOT, RELEASE, START_UTC_NS, state
 from tests.fakes.fleet_world import SetClock
 
@@ -37,10 +37,39 @@ def test_watts_and_degrees_that_no_hardware_measured_say_so() -> None:
     assert words.temperature == "61.2 °C (emulated)"
 
 
+def test_a_limit_that_is_not_the_devices_own_says_whose_it_is() -> None:
+    power = state().power
+    assert power is not None
+    for source, text in (
+        ("fleet", "96.5 of 120 W, by the fleet"),
+        ("local", "96.5 of 120 W, set there"),
+        ("configuration", "96.5 of 120 W"),
+    ):
+        assert power_bar(replace(state(), power=replace(power, envelope_source=source))).text == text
+
+
+def test_energy_and_the_host_are_shown_where_the_device_says_them() -> None:
+    registry, _ = registry_with_thor()
+    known = state().power
+    assert known is not None
+    power = replace(known, joules_per_decision=9.84, joules_per_m=11.55)
+    host = HostFigures(0.253, 12_345_678_901, 134_140_059_648, 512_000_000_000)
+    registry.observe_state("thor-1", replace(state(), power=power, host=host, emulated=True), retained=False)
+    words = card_words(registry.sight("thor-1"), "mini")
+    assert words.energy == "9.8 J/decision · 11.6 J/m (emulated)"
+    assert words.host == "CPU 25% · 12.3 of 134 GB · 512 GB free"
+    standing = replace(power, joules_per_m=None)
+    on_gpu = replace(host, gpu_share=0.875)
+    registry.observe_state("thor-1", replace(state(), power=standing, host=on_gpu), retained=False)
+    words = card_words(registry.sight("thor-1"), "mini")
+    assert (words.energy, words.host[:18]) == ("9.8 J/decision", "CPU 25% · GPU 88% ")
+
+
 def test_a_device_that_has_said_nothing_shows_dashes_and_does_not_fail() -> None:
     registry, _ = registry_with_thor()
     words = card_words(registry.sight("thor-1"), "")
     assert (words.release, words.lateness, words.power.text) == ("no release", "–", "–")
+    assert (words.energy, words.host) == (NONE, NONE)
 
 
 def test_a_silent_device_says_for_how_long() -> None:

@@ -2,10 +2,12 @@
 
 import math
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import pytest
 
 from agent.app.power import PowerLoop
+from agent.board.layout import Layout
 from agent.board.records import (
     ENVELOPE,
     FLEET_ENVELOPE_BOARD,
@@ -17,11 +19,9 @@ from agent.board.records import (
     VEHICLE_BOARD,
     WORKER,
     EnvelopeRecord,
-    LoopRecord,
     PowerRecord,
     VehicleRecord,
     Worker,
-    WorkerRecord,
     worker_board,
 )
 from agent.board.seqlock import BoardReader, BoardWriter, Stamped
@@ -36,8 +36,14 @@ from tests.fakes.disk import FakeDisk
 from tests.fakes.jetson import FakeDevice
 
 S = 1_000_000_000
+R = TypeVar("R", bound=NamedTuple)
 CONFIG = config_from_text('[device]\nid = "thor-1"\nfleet = "yard"\n')
 RECORD = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 1234.5, 0, 10.0, 32, 8, b"MAXN", b"ok")
+
+
+def blank(layout: Layout[R]) -> R:
+    """A record of nothing."""
+    return layout.record_from(layout.packer.unpack(bytes(layout.packer.size)))
 
 
 def test_a_decision_and_a_metre_take_what_the_module_took_by_what_was_done() -> None:
@@ -125,8 +131,8 @@ def test_the_state_says_whose_limit_is_in_force_and_what_was_taken_for_what(tmp_
         now = clock.mono_ns()
         power.write(RECORD._replace(envelope_w=60.0, energy_j=100.0 + 50.0 * second), now)
         vehicle.write(VehicleRecord(now, 0, 0, 0, 8, 0, 0, 1000.0 + 8 * second, 0, 0), now)
-        worker.write(WorkerRecord(1, 1, 2, b"", 5 * second, *[0] * 8, b"", b"", b"", b"", b""), now)
-        loop.write(LoopRecord(1, *[0] * 19, 8.0, b"none", b""), now)
+        worker.write(blank(WORKER)._replace(epoch=1, decisions=5 * second), now)
+        loop.write(blank(LOOP), now)
         state = reader.state(Identity("boot-1", "thor-t5000", emulated=True), host=host)
         clock.advance(1)
     assert (state.envelope_sequence, state.host) == (77, host)
