@@ -13,7 +13,7 @@ from nicegui import ui
 
 from fleet.api.desk import Desk
 from fleet.api.views import DecisionView, HealthView
-from fleet.console.cards import DeviceCard, copy
+from fleet.console.cards import DeviceCard, copy, figure
 from fleet.console.charts import lateness_chart, lateness_points, power_chart, power_points
 from fleet.console.style import SHEET
 from fleet.console.words import card_words, clock_text, emulated_mark, grouped
@@ -151,6 +151,8 @@ class _DevicePage:
             return
         with ui.element("div").classes("r-wide"):
             self._card = DeviceCard(device, 0)
+            with self._card.box:
+                self._host = figure("Host")
             with ui.element("div").classes("r-pair"):
                 self._power, self._lateness = power_chart(), lateness_chart()
             with ui.element("div").classes("r-card"):
@@ -169,7 +171,9 @@ class _DevicePage:
         self._header.show()
         sight = desk.registry.sight(self._device)
         latest = _latest(desk, self._device, _ROWS)
-        self._card.show(card_words(sight, _release_names(desk).get(_live(sight), "")))
+        words = card_words(sight, _release_names(desk).get(_live(sight), ""))
+        self._card.show(words)
+        self._host.set_text(words.host)
         samples = desk.registry.samples(self._device)
         mark = emulated_mark(sight.state)
         self._power.show(power_points(samples), mark)
