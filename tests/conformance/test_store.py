@@ -119,9 +119,11 @@ def test_the_energy_of_a_release_adds_up_and_counts_a_repeated_batch_once(stores
     for number in (0, 1, 1, 2):
         stores.telemetry.take([parcel("thor-2", number)], [])
     stores.telemetry.take([parcel("thor-1", 0), parcel("thor-1", 0)], [])
+    again = TelemetryBatch(BOOT, 9, START_UTC_NS, (decision(2), decision(70)))
+    stores.telemetry.take([parcel_of("thor-1", again)], [])
     energy = stores.telemetry.energy(RELEASE)
-    assert [(one.device, one.decisions) for one in energy] == [("thor-1", 5), ("thor-2", 15)]
-    assert sum(one.energy_j for one in energy) == pytest.approx(20 * 9.4)
+    assert [(one.device, one.decisions) for one in energy] == [("thor-1", 6), ("thor-2", 15)]
+    assert sum(one.energy_j for one in energy) == pytest.approx(21 * 9.4)
     assert stores.telemetry.energy(digest_of(b"never driven")) == ()
 
 
