@@ -84,11 +84,11 @@ def power_bar(state: DeviceState | None) -> Bar:
     module_w, envelope_w = state.power.module_w, state.power.envelope_w
     whose = _WHOSE_LIMIT.get(state.power.envelope_source, "")
     if module_w is None:
-        return Bar(0.0, f"unknown, of {envelope_w:.0f} W{whose}")
+        return Bar(0.0, f"unknown, of {envelope_w:.4g} W{whose}")
     share = module_w / envelope_w if envelope_w > 0 else 0.0
     return Bar(
         min(1.0, max(0.0, share)),
-        f"{module_w:.1f} of {envelope_w:.0f} W{whose}{emulated_mark(state)}",
+        f"{module_w:.1f} of {envelope_w:.4g} W{whose}{emulated_mark(state)}",
         share > 1.0,
     )
 

@@ -43,6 +43,7 @@ def test_an_order_reaches_the_governors_board_and_holds_after_a_restart_without_
     send(rig, encode(EnvelopeOrder(7, 60.0)))
     wait_until(lambda: rig.server.states[-1].envelope_sequence == 7, what="the device says that it keeps it")
     rig.wait_for_event("envelope-ordered")
+    wait_until(lambda: rig.server.states[-1].host is not None, what="figures of the host")
     assert limit_of(rig) == FROM_FLEET
     rig.device.kill()
     rig.broker.stop()

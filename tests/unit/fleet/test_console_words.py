@@ -48,6 +48,12 @@ def test_a_limit_that_is_not_the_devices_own_says_whose_it_is() -> None:
         assert power_bar(replace(state(), power=replace(power, envelope_source=source))).text == text
 
 
+def test_half_a_watt_of_an_envelope_is_shown() -> None:
+    power = state().power
+    assert power is not None
+    assert power_bar(replace(state(), power=replace(power, envelope_w=62.5))).text == "96.5 of 62.5 W"
+
+
 def test_energy_and_the_host_are_shown_where_the_device_says_them() -> None:
     registry, _ = registry_with_thor()
     known = state().power
