@@ -30,7 +30,7 @@ class OrderedEnvelope:
         self._disk, self._board, self._clock, self._events = disk, board, clock, events
         self._lock = threading.Lock()
         self._waiting: EnvelopeOrder | None = None
-        self._unsaved = False
+        self._unsaved = self._said_unsaved = False
         self.stale = 0
         """Orders that came after a later one."""
         self.order = self._read()
@@ -92,9 +92,13 @@ class OrderedEnvelope:
             self._disk.rename(_FRESH, ENVELOPE_FILE)
             self._disk.sync_directory("")
         except (NoSpaceError, OSError) as error:
-            self._events.record("envelope-unsaved", f"order {self.order.sequence} is only in memory: {error}")
+            if not self._said_unsaved:
+                self._events.record(
+                    "envelope-unsaved", f"order {self.order.sequence} is in memory only: {error}"
+                )
+            self._said_unsaved = True
             return
-        self._unsaved = False
+        self._unsaved = self._said_unsaved = False
 
 
 def _said(order: EnvelopeOrder) -> str:

@@ -4,6 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.adapters.files import FileDisk
 from agent.board.records import ENVELOPE, FLEET_ENVELOPE_BOARD, EnvelopeRecord
@@ -14,6 +16,7 @@ from agent.telemetry.events import EventLog
 from models.wire.messages import EnvelopeOrder
 from tests.fakes.clock import FakeClock
 from tests.fakes.disk import FakeDisk, PowerCutError
+from tests.fakes.memory import directory_in_memory
 
 CONFIG_W = 90.0
 
@@ -59,6 +62,26 @@ def test_an_order_with_a_stale_sequence_is_ignored(tmp_path: Path) -> None:
     assert device.kinds() == ["envelope-ordered", "envelope-stale", "envelope-stale"]
     device.hears(EnvelopeOrder(12, 50.0), EnvelopeOrder(11, 70.0))
     assert device.limit.watts == 50.0
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.one_of(st.none(), st.floats(40, 130))), min_size=1),
+    st.lists(st.booleans(), min_size=1),
+)
+def test_in_whatever_order_orders_come_the_one_with_the_highest_number_counts(
+    said: list[tuple[int, float | None]], ticks: list[bool]
+) -> None:
+    by_number = dict(said)
+    with directory_in_memory() as run:
+        device = Device(run, FakeDisk(), FakeClock())
+        for place, number in enumerate(sequence for sequence, _ in said):
+            device.envelope.take(EnvelopeOrder(number, by_number[number]))
+            if ticks[place % len(ticks)]:
+                device.envelope.tick()
+        device.envelope.tick()
+        last = by_number[max(by_number)]
+        assert device.limit.watts == (CONFIG_W if last is None else min(last, CONFIG_W))
+        assert device.envelope.order == EnvelopeOrder(max(by_number), last)
 
 
 def test_an_order_that_comes_twice_is_no_news(tmp_path: Path) -> None:
@@ -133,7 +156,8 @@ def test_an_order_that_finds_no_room_on_the_disk_is_in_force_and_is_kept_once_th
     device = Device(tmp_path, disk, clock)
     device.hears(EnvelopeOrder(10, 60.0))
     assert device.limit.watts == 60.0
-    assert device.kinds() == ["envelope-ordered", "envelope-unsaved"]
+    device.envelope.tick()
+    assert device.kinds() == ["envelope-ordered", "envelope-unsaved"], "said once, however long it lasts"
     disk.remove("full")
     device.envelope.tick()
     assert Device(tmp_path, disk, clock).limit.watts == 60.0
