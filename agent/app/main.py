@@ -102,6 +102,20 @@ def emulate(context: typer.Context) -> None:
     )
 
 
+@app.command(
+    "emulate-fault",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def emulate_fault(context: typer.Context) -> None:
+    """Put a fault of an emulated Thor in force while it runs, or take it back."""
+    from agent.emulator.command import fault_app as faults
+
+    typer.main.get_command(faults).main(
+        context.args, prog_name="roskva-agent emulate-fault", standalone_mode=False
+    )
+
+
 def _beside_the_loop(root: Path) -> AgentConfig:
     """The configuration, for a process that leaves the follower's core to it."""
     config = load_config(root)

@@ -14,6 +14,7 @@ import typer
 
 from agent.adapters.clock import MonotonicClock
 from agent.config import CONFIG_PATH, PathsSection, load_config
+from agent.emulator.faults import Fault, active, clear, inject
 from agent.emulator.load import LoadMeter
 from agent.emulator.plant import STEP_S, Plant
 from agent.emulator.profile import ProfileName, profile_named
@@ -30,6 +31,7 @@ _FORGIVE_NS = 200_000_000
 """Lateness up to this is caught up in quick steps; beyond it the world pauses instead of racing."""
 
 app = typer.Typer(add_completion=False)
+fault_app = typer.Typer(add_completion=False)
 
 
 @dataclass(slots=True)
@@ -63,31 +65,71 @@ def emulate(
     _run(root, seed, stop)
 
 
+@fault_app.command()
+def emulate_fault(
+    root: Annotated[Path, typer.Option(help="Root directory of the emulated device.")],
+    name: Annotated[
+        Fault | None, typer.Argument(help="The fault; without one, say which are in force.")
+    ] = None,
+    take_back: Annotated[bool, typer.Option("--clear", help="Take it back instead.")] = False,
+    sensor: Annotated[
+        str | None,
+        typer.Option(
+            help="For a fault of one sensor: a rail's label, VIN, a zone's type, over-current, fan."
+        ),
+    ] = None,
+    value: Annotated[
+        float | None,
+        typer.Option(help="°C of the air, W of a burst, or a stuck sensor's number in its file's own unit."),
+    ] = None,
+) -> None:
+    """Put a fault of an emulated Thor in force, or take it back, while it runs.
+
+    eagain, missing-sensor, stuck-sensor and negative-sensor are of one SENSOR: VIN where none is named, gpu-thermal for
+    eagain. hwmon-renumbering happens once. mode-ignored makes nvpmodel ignore what it is asked and exit with 0.
+    over-current-bursts, read-only-sysfs, frequency-rounding, fan-failure and hot-ambient need `roskva-agent emulate`
+    to run below the same root, and are in force within 50 ms. A reboot takes all of them back.
+    """
+    root = root.resolve()
+    if name is not None and take_back:
+        clear(root, name, sensor=sensor)
+    elif name is not None:
+        inject(root, name, sensor=sensor, value=value)
+    in_force = sorted(active(root))
+    typer.echo(f"in force: {', '.join(in_force) or 'none'} (emulated)")
+
+
 def _run(root: Path, seed: int, stop: _Stop) -> None:
     from models.reference.contract import reference_plant  # the world is numpy-heavy: only where it is driven
     from models.reference.world.drive import World
 
     run = root / _paths(root).run
     plant = Plant(World(seed), reference_plant(), run)
-    thor, meter = EmulatedThor(root, seed), LoadMeter(run)
     clock = MonotonicClock()
-    deadline_ns = physics_ns = clock.mono_ns()
+    deadline_ns = clock.mono_ns()
+    thor = EmulatedThor(root, seed, start_ns=deadline_ns, keep_trace=False)
+    meter = LoadMeter(run, thor)
     steps = 0
     _LOG.info("emulating below %s", root)
     while not stop.asked:
         plant.step(deadline_ns)
-        since_ns = clock.mono_ns() - physics_ns
-        if (
-            since_ns >= _PHYSICS_NS
-        ):  # by the time that really passed: the load that is measured has no catching up
-            thor.advance(meter.measure(since_ns / 1e9), since_ns / 1e9)
-            physics_ns += since_ns
+        now_ns = clock.mono_ns()
+        if now_ns - thor.now_ns >= _PHYSICS_NS:  # by real time: the load that is measured has no catching up
+            thor.advance(now_ns, meter.measure(now_ns))
+            stop.asked |= _is_off(thor)
         if steps % _REFEREE_STEPS == 0:
             plant.write_referee()
         steps += 1
         deadline_ns = _await_next(clock, deadline_ns)
     plant.write_referee()
     plant.close()
+
+
+def _is_off(thor: EmulatedThor) -> bool:
+    """A module that is critically hot shuts itself down, and so does the emulator."""
+    if thor.off:
+        _LOG.error("the emulated module was critically hot and is off")
+    return thor.off
 
 
 def _paths(root: Path) -> PathsSection:

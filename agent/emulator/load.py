@@ -1,50 +1,52 @@
-"""How hard the policy workers work, read from their boards.
+"""What real policy workers decide, as pulses of an emulated Thor.
 
-Owns: turning their cumulative counts into smooth rates. An absent worker is no load.
-Must not know: what the rates cost.
+Owns: turning what their boards count into decisions, spread over the time in which they were counted. They are
+emulated decisions of a 2B policy, whatever the worker really runs, and real workers do not wait for them.
+An absent worker is no load. Must not know: what a decision costs.
 """
 
-import math
 from pathlib import Path
 
 from agent.board.records import POWER, POWER_BOARD, PowerRecord
 from agent.board.seqlock import BoardReader
-from agent.emulator.physics import Load
+from agent.emulator.physics import EDGE, Decision
+from agent.emulator.profile import CPUS
+from agent.emulator.thor import Activity, EmulatedThor
 from agent.errors import BoardError
 from agent.power.progress import WorkersMeter
 
-_SMOOTHING_S = 0.5
-_FLOW_STEPS = 4
-"""Flow steps a decision where no governor says otherwise."""
+_BEHIND_NS = 500_000_000
+"""Workers may decide faster than the emulated GPU could; what is further behind than this isn't done."""
 
 
 class LoadMeter:
-    """Rates over about half a second, summed over both workers; flow steps are what the governor allows."""
+    """Reads the boards of both workers; flow steps are what the governor allows."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, thor: EmulatedThor) -> None:
+        self._thor = thor
         self._workers = WorkersMeter(run)
         self._power_path = run / POWER_BOARD
         self._power: BoardReader[PowerRecord] | None = None
-        self._load = Load()
 
-    def measure(self, dt_s: float) -> Load:
-        """The load now; call it every `dt_s` seconds."""
+    def measure(self, until_ns: int) -> Activity:
+        """What was decided between the emulator's time and `until_ns`."""
+        from_ns = self._thor.now_ns
         done = self._workers.progress()
-        gain = 1.0 - math.exp(-dt_s / _SMOOTHING_S)
-        before = self._load
-        rate = before.decisions_per_s + gain * (done.decisions / dt_s - before.decisions_per_s)
-        self._load = Load(
-            decisions_per_s=rate,
-            tokens_per_s=before.tokens_per_s + gain * (done.tokens / dt_s - before.tokens_per_s),
-            flow_steps_per_s=rate * self._flow_steps(),
-            cpu_busy=before.cpu_busy + gain * (done.busy_ns / 1e9 / dt_s - before.cpu_busy),
-        )
-        return self._load
+        span_ns = max(until_ns - from_ns, 1)
+        cpu_busy = min(done.busy_ns / span_ns / CPUS, 1.0)
+        pulses = []
+        for number in range(done.decisions):
+            at_ns = from_ns + span_ns * number // done.decisions
+            if self._thor.free_ns - at_ns > _BEHIND_NS:
+                break
+            tokens = done.tokens * (number + 1) // done.decisions - done.tokens * number // done.decisions
+            pulses.append(self._thor.place(Decision(EDGE, tokens, self._flow_steps()), at_ns))
+        return Activity(tuple(pulses), cpu_busy)
 
     def _flow_steps(self) -> int:
         try:
             self._power = self._power or BoardReader(self._power_path, POWER)
         except BoardError:
-            return _FLOW_STEPS
+            return EDGE.flow_steps
         stamped = self._power.read()
-        return min(stamped.record.flow_steps, _FLOW_STEPS) if stamped else _FLOW_STEPS
+        return max(1, min(stamped.record.flow_steps, EDGE.flow_steps)) if stamped else EDGE.flow_steps

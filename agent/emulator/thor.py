@@ -1,95 +1,287 @@
-"""One emulated Thor: load in, sysfs out. Its watts and degrees are emulated.
+"""One emulated Thor: decisions in, power and heat out, and the files that say so. Its watts and degrees are emulated.
 
-Owns: the state between two steps of the physics, and which value goes to which file.
-Must not know: who produces the load, or when it is stepped.
+Owns: the closed loop from clocks to stages, to power, to heat, to cooling and back to clocks; when each is looked at.
+Must not know: who decides, or what drives time, which is an argument everywhere.
+
+Power is integrated from edge to edge. Every 50 ms the clock cap, the power mode, the faults and what others take are
+looked at; every 100 ms the power monitors have a new mean and heat moves. A decision keeps the clocks it began with.
+Without a root there are no files: the mode is fixed, only `cap_hz` moves the clock, and all is done every 100 ms.
 """
 
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from agent.emulator.physics import (
-    OVER_CURRENT_W,
-    THROTTLE_C,
-    Load,
-    Rails,
-    Temperatures,
-    fan_for,
-    rails_under,
-    warmed,
+from agent.emulator.faults import Fault, FaultsInForce, ReadOnlyCap
+from agent.emulator.heat import AMBIENT_C, Heat, warmed
+from agent.emulator.modes import ModeInForce
+from agent.emulator.physics import Chip, Decision, Rails, Stage, cpu_rails, gpu_rails, idle_rails, stages_of
+from agent.emulator.profile import (
+    GPU_MAX_HZ,
+    GPU_MIN_HZ,
+    Profile,
+    ProfileName,
+    gpu_frequencies_hz,
+    profile_named,
 )
-from agent.emulator.profile import CPU_MAX_KHZ, CPU_MIN_KHZ, GPU_MAX_HZ, GPU_MIN_HZ, gpu_frequencies_hz
-from agent.emulator.sysfs import Sysfs
+from agent.emulator.sensors import Sensors
+from agent.emulator.truth import PowerTrace
 
-_RAIL_V = 19.864
-_FAN_RPM = 4_800
-_RIPPLE_W = 0.4
-_IDLE_BUSY = 0.02
+_S = 1_000_000_000
+TICK_NS = _S // 20
+MEAN_NS = _S // 10
+"""ASSUMED: the power monitors average over 0.1 s."""
+IDLE_W = (23.0, 29.0)
+"""Published range of idle modules; each seed has its own."""
+OVER_CURRENT_W, _OVER_CURRENT_NS = 100.0, 20_000_000
+"""Event OC3: VDD_GPU above about 5 A at 19.9 V (published), for 20 ms (ASSUMED)."""
+_SLOWED_NS, _SLOWED_RATIO = 50_000_000, 0.5
+"""ASSUMED: what such an event does to the GPU's clock, and for how long."""
+_BURST_EVERY_NS, _BURST_W = 2 * _S, 110.0
+_COARSE_CLOCKS = 20
+"""Under the fault of rounding the driver takes only every so many of the clocks that it lists."""
+
+
+class Background(NamedTuple):
+    """What others than the policy take, on the rails of the cores and of the GPU."""
+
+    cpu_w: float = 0.0
+    gpu_w: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A decision in time: its stages, one after the other from `start_ns` on."""
+
+    start_ns: int
+    end_ns: int
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What was decided in a span of time; `cpu_busy` is the share of all cores that it kept, 0 to 1."""
+
+    pulses: tuple[Pulse, ...] = ()
+    cpu_busy: float = 0.0
+
+
+class _Span(NamedTuple):
+    from_ns: int
+    until_ns: int
+    stage: Stage
+
+
+_NOBODY = Background()
+
+
+def _nothing(_: int) -> Background:
+    return _NOBODY
 
 
 class EmulatedThor:
-    """Step it with `advance`; the files below `root` follow."""
+    """Let time pass with `advance`; the files below `root` follow.
 
-    def __init__(self, root: Path, seed: int) -> None:
-        self._files = Sysfs(root)
+    `background_w` says what others take from a time on; it is asked every 50 ms. `ambient_c` and `cap_hz` may be set at any
+    time. `trace` is the exact power of the module, `rails` what is taken now. `off`: it was critically hot and shut down.
+    """
+
+    def __init__(
+        self,
+        root: Path | None,
+        seed: int,
+        *,
+        profile: Profile | None = None,
+        mode: int | None = None,
+        start_ns: int = 0,
+        ambient_c: float = AMBIENT_C,
+        background_w: Callable[[int], Background] = _nothing,
+        keep_trace: bool = True,
+    ) -> None:
+        self.ambient_c, self._background_w = ambient_c, background_w
         self._rng = np.random.default_rng([seed, 23])
-        self._idle_w = float(self._rng.uniform(23.5, 26.5))
-        self._cap_hz = GPU_MAX_HZ
-        self._over_current = 0.0
-        self.temperatures = Temperatures()
-        self.rails = Rails(0.4, 8.5, 6.0, self._idle_w, 0.0)
+        self._idle_w = float(self._rng.uniform(*IDLE_W))
+        self._mode = ModeInForce(root, profile or profile_named(ProfileName.R39), mode)
+        self._faults = FaultsInForce(root)
+        self._read_only = ReadOnlyCap(root) if root else None
+        self._sensors = Sensors(root, self._rng) if root else None
+        self.cap_hz = min(self._mode.gpu_max_hz, GPU_MAX_HZ)
+        self.trace: PowerTrace | None = PowerTrace() if keep_trace else None
+        self.heat = Heat()
+        self.over_current_events = 0
+        self._every_ns = TICK_NS if root else MEAN_NS
+        self._now_ns = self._tick_ns = self._start_ns = start_ns
+        self._mean_ns = start_ns + MEAN_NS
+        self._free_ns = self._slowed_until_ns = start_ns
+        self._spans: deque[_Span] = deque()
+        self._cpu_busy = 0.0
+        self._over_ns = self._busy_ns = 0
+        self._taken = [0.0, 0.0, 0.0, 0.0]
+        self._clocks = (0, 0, 0)
+        self._settle()
 
-    def advance(self, load: Load, dt_s: float) -> None:
-        """Let `dt_s` seconds pass under `load` and write what the sensors say then."""
+    @property
+    def now_ns(self) -> int:
+        """Until when time has passed."""
+        return self._now_ns
+
+    @property
+    def free_ns(self) -> int:
+        """From when on the GPU has nothing to decide."""
+        return self._free_ns
+
+    @property
+    def rails(self) -> Rails:
+        """What is taken now."""
+        span = self._spans[0] if self._spans and self._spans[0].from_ns <= self._now_ns else None
+        return self._base.plus(span.stage.rails) if span else self._base
+
+    @property
+    def off(self) -> bool:
+        """Whether it was critically hot; it takes nothing and decides nothing from then on."""
+        return self.heat.critical
+
+    @property
+    def throttled(self) -> bool:
+        """Whether heat lowers the GPU's clock."""
+        return self.heat.gpu_state > 0
+
+    def chip(self, at_ns: int) -> Chip:
+        """The clocks that a decision begins with at `at_ns`."""
+        if at_ns >= self._slowed_until_ns:
+            return self._chip
+        return replace(self._chip, gpu_hz=max(round(self._chip.gpu_hz * _SLOWED_RATIO), GPU_MIN_HZ))
+
+    def place(self, decision: Decision, at_ns: int) -> Pulse:
+        """Take the GPU's time for `decision`, at `at_ns` or when it is free; hand the pulse to `advance`."""
+        start_ns = max(at_ns, self._free_ns)
+        stages = stages_of(decision, self.chip(start_ns))
+        end_ns = start_ns + sum(round(stage.duration_s * _S) for stage in stages)
+        self._free_ns = end_ns
+        return Pulse(start_ns, end_ns, stages)
+
+    def advance(self, until_ns: int, activity: Activity = Activity()) -> None:
+        """Let time pass until `until_ns`, with the pulses that begin before it."""
+        self._take(activity)
+        while self._now_ns < until_ns:
+            if self._now_ns >= self._tick_ns:
+                self._tick()
+            self._integrate(min(until_ns, self._tick_ns))
+
+    def _take(self, activity: Activity) -> None:
+        for pulse in sorted(activity.pulses, key=lambda pulse: pulse.start_ns):
+            at_ns = pulse.start_ns
+            for stage in pulse.stages:
+                end_ns = at_ns + round(stage.duration_s * _S)
+                self._spans.append(_Span(at_ns, end_ns, stage))
+                at_ns = end_ns
+        if activity.cpu_busy != self._cpu_busy:
+            self._cpu_busy = activity.cpu_busy
+            self._settle()
+
+    def _integrate(self, until_ns: int) -> None:
+        """From edge to edge; power is constant between two."""
+        now_ns, spans = self._now_ns, self._spans
+        while now_ns < until_ns:
+            while spans and spans[0].until_ns <= now_ns:
+                spans.popleft()
+            if spans and spans[0].from_ns <= now_ns and not self.heat.critical:
+                edge_ns = min(until_ns, spans[0].until_ns)
+                self._spend(now_ns, edge_ns, spans[0].stage)
+            else:
+                edge_ns = min(until_ns, spans[0].from_ns) if spans and spans[0].from_ns > now_ns else until_ns
+                self._spend(now_ns, edge_ns, None)
+            now_ns = edge_ns
+        self._now_ns = now_ns
+
+    def _spend(self, from_ns: int, until_ns: int, stage: Stage | None) -> None:
+        base, dt_ns, taken = self._base, until_ns - from_ns, self._taken
+        gpu_w, module_w = base.gpu_w, base.module_w
+        if stage is not None:
+            gpu_w, module_w = gpu_w + stage.rails.gpu_w, module_w + stage.rails.module_w
+            taken[1] += dt_ns * stage.rails.soc_w
+            taken[2] += dt_ns * stage.rails.system_w
+            self._busy_ns += dt_ns if stage.on_gpu else 0
+        taken[0] += dt_ns * gpu_w
+        taken[1] += dt_ns * base.soc_w
+        taken[2] += dt_ns * base.system_w
+        taken[3] += dt_ns * module_w
+        if self.trace is not None:
+            self.trace.add(from_ns, until_ns, module_w)
+        self._protect(gpu_w, until_ns, dt_ns)
+
+    def _protect(self, gpu_w: float, until_ns: int, dt_ns: int) -> None:
+        """Count over-current events; each slows the GPU's next decisions for a moment."""
+        if gpu_w <= OVER_CURRENT_W:
+            self._over_ns = 0
+            return
+        events, self._over_ns = divmod(self._over_ns + dt_ns, _OVER_CURRENT_NS)
+        if events:
+            self.over_current_events += events
+            self._slowed_until_ns = until_ns + _SLOWED_NS
+
+    def _tick(self) -> None:
+        """What anyone wrote, and every 0.1 s what the sensors have to say."""
+        self._tick_ns += self._every_ns
+        if self._now_ns >= self._mean_ns:
+            self._mean_ns += MEAN_NS
+            self._measure()
+        self._faults.look()
+        if self._read_only is not None:
+            self._read_only.hold(Fault.READ_ONLY_SYSFS in self._faults)
+        self._mode.look()
         self._take_cap()
-        clock_hz = self._cap_hz
-        throttled = self.temperatures.gpu_c > THROTTLE_C
-        if throttled:
-            clock_hz = max(GPU_MIN_HZ, clock_hz // 2)
-        self.rails = rails_under(load, clock_hz, self._idle_w)
-        fan = fan_for(self.temperatures.hottest_c)
-        self.temperatures = warmed(self.temperatures, self.rails, fan, dt_s)
-        if self.rails.module_w > OVER_CURRENT_W:
-            self._over_current += dt_s
-        self._write_rails()
-        self._write_clocks(clock_hz, load)
-        self._write_thermal(fan, throttled)
+        self._settle()
 
     def _take_cap(self) -> None:
-        """Obey `max_freq`, rounded down to the driver's table without a word, as the real one does."""
-        asked = self._files.gpu_max_hz()
-        if asked is None or asked == self._cap_hz:
+        """Obey `max_freq`, rounded down to what the driver takes without a word, as the real one does."""
+        coarse = Fault.FREQUENCY_ROUNDING in self._faults
+        asked = self._sensors.gpu_max_hz() if self._sensors is not None else self.cap_hz
+        if asked is None or (asked == self.cap_hz and not coarse):
             return
-        self._cap_hz = max((hz for hz in gpu_frequencies_hz() if hz <= asked), default=GPU_MIN_HZ)
-        if self._cap_hz != asked:
-            self._files.round_gpu_max(self._cap_hz)
+        table = gpu_frequencies_hz()[:: _COARSE_CLOCKS if coarse else 1]
+        self.cap_hz = max((hz for hz in table if hz <= asked), default=GPU_MIN_HZ)
+        if self._sensors is not None and self.cap_hz != asked:
+            self._sensors.round_gpu_max(self.cap_hz)
 
-    def _write_rails(self) -> None:
-        files, rails = self._files, self.rails
-        for number, watts in enumerate((rails.gpu_w, rails.soc_w, rails.system_w)):
-            files.rail_mv[number].write(_RAIL_V * 1000)
-            files.rail_ma[number].write(watts / _RAIL_V * 1000)
-        module_w = max(0.0, rails.module_w + float(self._rng.normal(0.0, _RIPPLE_W)))
-        files.module_uw.write(module_w * 1e6)
-        files.module_ma.write(module_w / _RAIL_V * 1000)
-        files.over_current.write(int(self._over_current))
+    def _settle(self) -> None:
+        """What is so until the next tick: clocks, and power without decisions."""
+        table = gpu_frequencies_hz()
+        hz = min(self.cap_hz, self._mode.gpu_max_hz, table[len(table) - 1 - self.heat.gpu_state])
+        clocks = (max(hz, GPU_MIN_HZ), self._mode.cpu_khz, self._mode.tpcs)
+        if clocks != self._clocks:
+            self._clocks = clocks
+            self._chip = Chip(gpu_hz=clocks[0], cpu_khz=clocks[1], tpcs=clocks[2], idle_w=self._idle_w)
+        if self.heat.critical:
+            self._base = Rails()
+            return
+        self._base = idle_rails(self._chip, self.heat.temperatures, self._cpu_busy)
+        others = self._others()
+        if others != _NOBODY:
+            self._base = self._base.plus(cpu_rails(others.cpu_w)).plus(gpu_rails(others.gpu_w))
 
-    def _write_clocks(self, clock_hz: int, load: Load) -> None:
-        working = self.rails.utilisation > _IDLE_BUSY
-        self._files.gpu_cur_hz.write(clock_hz if working else GPU_MIN_HZ)
-        self._files.cpu_khz.write(CPU_MAX_KHZ if load.cpu_busy > _IDLE_BUSY else CPU_MIN_KHZ)
+    def _others(self) -> Background:
+        others = self._background_w(self._now_ns)
+        if Fault.OVER_CURRENT_BURSTS in self._faults:
+            into_ns = (self._now_ns - self._start_ns) % _BURST_EVERY_NS
+            burst_w = self._faults.value(Fault.OVER_CURRENT_BURSTS, _BURST_W) if into_ns < TICK_NS else 0.0
+            return others._replace(gpu_w=others.gpu_w + burst_w)
+        return others
 
-    def _write_thermal(self, fan: float, throttled: bool) -> None:
-        files, now = self._files, self.temperatures
-        nodes = {
-            "cpu-thermal": now.cpu_c,
-            "gpu-thermal": now.gpu_c,
-            "soc012-thermal": now.soc012_c,
-            "soc345-thermal": now.soc345_c,
-            "tj-thermal": now.hottest_c,
-        }
-        for kind, celsius in nodes.items():
-            files.zone_mc[kind].write(round(celsius * 8) * 125)
-        files.gpu_alert.write(int(throttled))
-        files.fan_pwm.write(255 * fan)
-        files.fan_rpm.write(_FAN_RPM * fan)
+    def _measure(self) -> None:
+        """The monitors' new means, heat under them, and the files."""
+        mean = Rails(*(joules / MEAN_NS for joules in self._taken))
+        fan_works = Fault.FAN_FAILURE not in self._faults
+        ambient_c = self._faults.value(Fault.HOT_AMBIENT, self.ambient_c)
+        self.heat = warmed(self.heat, mean, ambient_c, MEAN_NS / _S, fan_works=fan_works)
+        if self._sensors is not None:
+            self._sensors.write_rails(mean, self.over_current_events)
+            self._sensors.write_heat(self.heat, fan_works=fan_works)
+            busy = self._busy_ns / MEAN_NS
+            self._sensors.write_clocks(self._chip, gpu_busy=busy, cpu_busy=self._cpu_busy)
+        self._taken = [0.0, 0.0, 0.0, 0.0]
+        self._busy_ns = 0

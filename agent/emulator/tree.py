@@ -12,6 +12,20 @@ import uuid
 from pathlib import Path
 
 import agent
+from agent.emulator.faults import clear_all
+from agent.emulator.places import (
+    BOOT_ID,
+    CONF,
+    CPU,
+    GPU,
+    GPU_MASK,
+    HWMON,
+    MODE_PENDING,
+    MODE_STATUS,
+    NVPMODEL,
+    TEGRA_RELEASE,
+    THERMAL,
+)
 from agent.emulator.profile import (
     CPU_MAX_KHZ,
     CPU_MIN_KHZ,
@@ -24,19 +38,11 @@ from agent.emulator.profile import (
     Profile,
     gpu_frequencies_hz,
 )
+from agent.emulator.sysfs import fixed
 from agent.power.modes import PowerMode
 
 Files = dict[str, str]
 
-BOOT_ID = "proc/sys/kernel/random/boot_id"
-GPU = "sys/class/devfreq/gpu-gpc-0"
-HWMON = "sys/class/hwmon"
-THERMAL = "sys/class/thermal"
-CPU = "sys/devices/system/cpu"
-MODE_STATUS = "var/lib/nvpmodel/status"
-MODE_PENDING = "var/lib/nvpmodel/pending"
-CONF = "etc/nvpmodel/nvpmodel_p3834_0008.conf"
-NVPMODEL = "usr/sbin/nvpmodel"
 ZONES = ("cpu-thermal", "gpu-thermal", "soc012-thermal", "soc345-thermal", "tj-thermal")
 COOLING = {
     "cpu-throttle-alert": 2,
@@ -55,9 +61,9 @@ def create_tree(root: Path, profile: Profile, seed: int) -> bool:
     if (root / BOOT_ID).exists():
         return False
     rng = random.Random(seed)  # noqa: S311 - in which order drivers probe is no secret
-    mode = next(mode for mode in profile.modes if mode.number == profile.default_mode)
+    mode = profile.mode(profile.default_mode)
     files = _identity() | _gpu(mode) | _memory() | _cpus(mode) | _thermal(rng) | _supplies()
-    files |= _nvpmodel(profile, mode) | {"etc/nv_tegra_release": profile.tegra_release + "\n"}
+    files |= _nvpmodel(profile, mode) | {TEGRA_RELEASE: profile.tegra_release + "\n"}
     for name, text in files.items():
         _put(root, name, text)
     _link_hwmon(root, _hwmon(profile), rng)
@@ -73,13 +79,14 @@ def reboot(root: Path, profile: Profile, seed: int) -> None:
 
     `/run` is in memory: boards, whose times are those of one boot, do not outlive it.
     """
+    clear_all(root)
     shutil.rmtree(root / "run", ignore_errors=True)
     pending = root / MODE_PENDING
     if pending.exists():
         pending.replace(root / MODE_STATUS)
     number = int((root / MODE_STATUS).read_text().split(":")[1])
-    mode = next(mode for mode in profile.modes if mode.number == number)
-    for name, text in (_gpu(mode) | _cpus(mode)).items():
+    mode = profile.mode(number)
+    for name, text in (_gpu(mode) | _cpus(mode) | _mask(mode)).items():
         _put(root, name, text)
     for entry in (root / HWMON).iterdir():
         entry.unlink()
@@ -144,11 +151,11 @@ def _thermal(rng: random.Random) -> Files:
     files: Files = {}
     for number, index in enumerate(_shuffled(len(ZONES), rng)):
         zone = f"{THERMAL}/thermal_zone{number}"
-        files |= {f"{zone}/type": f"{ZONES[index]}\n", f"{zone}/temp": _fixed(38_000)}
+        files |= {f"{zone}/type": f"{ZONES[index]}\n", f"{zone}/temp": fixed(38_000)}
         files |= {f"{zone}/trip_point_0_temp": "114500\n", f"{zone}/trip_point_0_type": "critical\n"}
     for number, (kind, highest) in enumerate(COOLING.items()):
         device = f"{THERMAL}/cooling_device{number}"
-        files |= {f"{device}/type": f"{kind}\n", f"{device}/cur_state": _fixed(0)}
+        files |= {f"{device}/type": f"{kind}\n", f"{device}/cur_state": fixed(0)}
         files[f"{device}/max_state"] = f"{highest}\n"
     return files
 
@@ -163,24 +170,24 @@ def _hwmon(profile: Profile) -> dict[str, Files]:
     """Files by device name, in the order in which the drivers would probe."""
     shunts: Files = {"name": "ina3221\n"}
     for channel, label in enumerate(("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"), start=1):
-        shunts |= {f"in{channel}_label": f"{label}\n", f"in{channel}_input": _fixed(19_864)}
-        shunts |= {f"curr{channel}_input": _fixed(20), f"curr{channel}_max": "5000\n"}
-        shunts |= {f"curr{channel}_crit": "6000\n", f"curr{channel}_max_alarm": "0\n"}
+        shunts |= {f"in{channel}_label": f"{label}\n", f"in{channel}_input": fixed(19_864)}
+        shunts |= {f"curr{channel}_input": fixed(20), f"curr{channel}_max": "5000\n"}
+        shunts |= {f"curr{channel}_crit": "6000\n", f"curr{channel}_max_alarm": fixed(0)}
     shunts |= {f"in{channel}_input": "1\n" for channel in (4, 5, 6, 7)}
     shunts["in7_label"] = "sum of shunt voltages\n"
-    module: Files = {"name": "ina238\n", "power1_input": _fixed(25_000_000)}
-    module |= {"in1_input": _fixed(19_864), "curr1_input": _fixed(1_260)}
+    module: Files = {"name": "ina238\n", "power1_input": fixed(25_000_000)}
+    module |= {"in1_input": fixed(19_864), "curr1_input": fixed(1_260)}
     if profile.has_vin_label:
         module["power1_label"] = "VIN\n"
     events: Files = {"name": "soctherm_oc\n"}
     for event in (1, 2, 3):
-        events |= {f"oc{event}_event_cnt": _fixed(0), f"oc{event}_throt_en": "1\n"}
+        events |= {f"oc{event}_event_cnt": fixed(0), f"oc{event}_throt_en": "1\n"}
     return {
         "ina3221": shunts,
         "ina238": module,
         "soctherm_oc": events,
-        "pwmfan": {"name": "pwmfan\n", "pwm1": _fixed(51), "pwm1_enable": "1\n"},
-        "pwm_tach": {"name": "pwm_tach\n", "rpm": _fixed(1_200)},
+        "pwmfan": {"name": "pwmfan\n", "pwm1": fixed(51), "pwm1_enable": "1\n"},
+        "pwm_tach": {"name": "pwm_tach\n", "rpm": fixed(1_200)},
         "ucsi": {"name": "ucsi_source_psy_1_00081\n", "in0_input": "5000\n", "curr1_input": "0\n"},
     }
 
@@ -209,8 +216,12 @@ def _nvpmodel(profile: Profile, mode: PowerMode) -> Files:
         NVPMODEL: script,
         CONF: conf_text(profile),
         MODE_STATUS: f"pmode:{mode.number:04d}\n",
-        "opt/nvidia/l4t-gpusetup/gpu_pg_mask": f"gpu_pg_mask_param={mode.gpu_mask}\n",
-    }
+    } | _mask(mode)
+
+
+def _mask(mode: PowerMode) -> Files:
+    """What the driver's module was loaded with at this boot."""
+    return {GPU_MASK: f"gpu_pg_mask_param={mode.gpu_mask}\n"}
 
 
 def conf_text(profile: Profile) -> str:
@@ -218,7 +229,7 @@ def conf_text(profile: Profile) -> str:
     lines = ["# Emulated.", "< PARAM TYPE=FILE NAME=CPU_ONLINE >"]
     lines += [f"CORE_{cpu} /{CPU}/cpu{cpu}/online" for cpu in range(CPUS)]
     lines += ["< PARAM TYPE=FILE NAME=GPU_POWER_GATING >"]
-    lines += ["GPU_PG_MASK /opt/nvidia/l4t-gpusetup/gpu_pg_mask", "< PARAM TYPE=CLOCK NAME=CPU >"]
+    lines += [f"GPU_PG_MASK /{GPU_MASK}", "< PARAM TYPE=CLOCK NAME=CPU >"]
     lines += [f"MAX_FREQ /{CPU}/cpufreq/policy0/scaling_max_freq", "< PARAM TYPE=CLOCK NAME=GPU >"]
     lines += [f"FREQ_TABLE /{GPU}/available_frequencies", f"MAX_FREQ /{GPU}/max_freq"]
     lines += [f"MIN_FREQ /{GPU}/min_freq"]
@@ -228,11 +239,3 @@ def conf_text(profile: Profile) -> str:
         lines += [f"CPU MAX_FREQ {mode.cpu_max_khz}", f"GPU MAX_FREQ {mode.gpu_max_hz}"]
         lines.append(f"GPU_POWER_GATING GPU_PG_MASK {mode.gpu_mask}")
     return "\n".join([*lines, f"< PM_CONFIG DEFAULT={profile.default_mode} >", ""])
-
-
-def _fixed(value: int) -> str:
-    """A value that will move: always of one width, so that it can be overwritten in place."""
-    return f"{value:<{FIXED_WIDTH - 1}}\n"
-
-
-FIXED_WIDTH = 12

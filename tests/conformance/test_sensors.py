@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.jetson import Jetson
+from agent.emulator.places import GPU, HWMON, THERMAL
 from agent.emulator.profile import ProfileName, profile_named
 from agent.emulator.sysfs import hwmon_named
-from agent.emulator.tree import GPU, HWMON, THERMAL, create_tree, reboot
+from agent.emulator.tree import create_tree, reboot
 from agent.errors import KnobError, SensorError
 from agent.power.device import PowerDevice
 from agent.power.modes import NO_CAP

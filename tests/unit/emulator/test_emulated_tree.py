@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.jetson import is_emulated
+from agent.emulator.places import BOOT_ID, GPU, HWMON, MODE_STATUS, NVPMODEL
 from agent.emulator.profile import ProfileName, profile_named
-from agent.emulator.tree import BOOT_ID, GPU, HWMON, MODE_STATUS, NVPMODEL, create_tree, reboot
+from agent.emulator.tree import create_tree, reboot
 from agent.power.modes import modes_from_text
 
 R39 = profile_named(ProfileName.R39)

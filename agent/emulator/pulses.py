@@ -1,0 +1,203 @@
+"""A stand-in for a policy worker in emulated time: decides when the real one would, for as long as the physics says.
+
+Owns: when it decides, with how many tokens and flow steps, and its board. It obeys `power.board` as
+`agent.control.worker` does: latest observation wins, paced by when observations were made, frugal where nobody governs.
+Must not know: the governor; what runs a policy.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from agent.board.feed import Feed
+from agent.board.records import (
+    POWER,
+    POWER_BOARD,
+    WORKER,
+    PowerRecord,
+    Worker,
+    WorkerRecord,
+    WorkerState,
+    worker_board,
+)
+from agent.board.seqlock import BoardWriter
+from agent.emulator.calibration import TOKENS_MEDIAN, TOKENS_SIGMA
+from agent.emulator.physics import EDGE, Decision, Workload
+from agent.emulator.thor import EmulatedThor, Pulse
+
+_S = 1_000_000_000
+POWER_MAX_AGE_NS = 3 * _S
+FRUGAL = (1.0, 8, 2)
+SHADOW_HZ = 2.0
+_ALIVE_NS = _S // 2
+_LATENCIES = 256
+_BLANK = WORKER.record_from(WORKER.packer.unpack(bytes(WORKER.packer.size)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often observations come and decisions are wanted, in Hz."""
+
+    wanted_hz: float = 10.0
+    camera_hz: float = 10.0
+
+
+@dataclass(slots=True)
+class Count:
+    """What was done since the start."""
+
+    decisions: int = 0
+    tokens: int = 0
+    busy_ns: int = 0
+    dropped: int = 0
+
+
+class _Deciding(NamedTuple):
+    """A decision under way; its latency includes the wait for the GPU."""
+
+    end_ns: int
+    latency_ns: int
+    tokens: int
+
+
+class StagedPolicy:
+    """Call `advance` in step with the Thor that it runs on, and hand it the pulses.
+
+    Without a `run` directory there is no governor and no board: it decides as it wants. `tokens` fixes the length of its
+    reasoning, which else is drawn from the calibration's distribution; it and `wanted_hz` may be changed at any time. Two on
+    one Thor have a `worker` and an `epoch` each, take turns on the GPU, and share the rate by who is `driving`, and whether
+    another is loaded `beside` that one.
+    """
+
+    def __init__(
+        self,
+        run: Path | None,
+        thor: EmulatedThor,
+        seed: int,
+        *,
+        pace: Pace = Pace(),
+        workload: Workload = EDGE,
+        tokens: int | None = None,
+        worker: Worker = Worker.A,
+        epoch: int = 1,
+    ) -> None:
+        self.wanted_hz, self.tokens, self.workload = pace.wanted_hz, tokens, workload
+        self.driving, self.beside = True, False
+        self.count = Count()
+        self.latencies_ns: list[int] = []
+        self._thor, self._camera_ns, self._epoch = thor, round(_S / pace.camera_hz), epoch
+        self._rng = np.random.default_rng([seed, 41, worker])
+        self._board = BoardWriter(run / worker_board(worker), WORKER) if run else None
+        self._power: Feed[PowerRecord] | None = Feed(run / POWER_BOARD, POWER) if run else None
+        self._began_ns = self._free_ns = thor.now_ns
+        self._due_ns = 0
+        self._seen = -1
+        self._deciding: list[_Deciding] = []
+        self._written_ns = 0
+
+    def advance(self, until_ns: int) -> tuple[Pulse, ...]:
+        """The decisions that begin before `until_ns`; those that end by then are counted on the board."""
+        pulses = []
+        rate_hz, tokens, steps = self._knobs(self._thor.now_ns)
+        while rate_hz > 0 and not self._thor.off:
+            start_ns, observation = self._next(rate_hz)
+            if start_ns >= until_ns:
+                break
+            pulses.append(self._decide(start_ns, observation, (rate_hz, tokens, steps)))
+        self._finish(until_ns)
+        return tuple(pulses)
+
+    def close(self) -> None:
+        """Leave the board to age, as a worker that died does."""
+        if self._board is not None:
+            self._board.close()
+
+    def _knobs(self, now_ns: int) -> tuple[float, int, int]:
+        """Rate in Hz, tokens, flow steps: the governor's, within what the policy wants and its contract allows."""
+        work = self.workload
+        if self._power is None:
+            return self.wanted_hz, work.max_tokens, work.flow_steps
+        self._power.news(now_ns)
+        rate_hz, tokens, steps = knobs_of(self._power.recent(now_ns, POWER_MAX_AGE_NS))
+        rate_hz = share_hz(min(rate_hz, self.wanted_hz), driving=self.driving, beside=self.beside)
+        return rate_hz, max(0, min(tokens, work.max_tokens)), max(1, min(steps, work.flow_steps))
+
+    def _next(self, rate_hz: float) -> tuple[int, int]:
+        """When the next decision begins, and on which observation: the latest one then, due with a tenth of jitter."""
+        period_ns = round(_S / rate_hz)
+        earliest_ns = self._due_ns - period_ns // 10 - self._began_ns
+        first = max(-(-earliest_ns // self._camera_ns), self._seen + 1)
+        start_ns = max(self._began_ns + first * self._camera_ns, self._free_ns, self._thor.now_ns)
+        return start_ns, (start_ns - self._began_ns) // self._camera_ns
+
+    def _decide(self, start_ns: int, observation: int, knobs: tuple[float, int, int]) -> Pulse:
+        rate_hz, most_tokens, steps = knobs
+        self._keep_phase(observation, round(_S / rate_hz))
+        tokens = min(self._drawn_tokens(), most_tokens)
+        pulse = self._thor.place(Decision(self.workload, tokens, steps), start_ns)
+        self._free_ns = pulse.end_ns
+        self._deciding.append(_Deciding(pulse.end_ns, pulse.end_ns - start_ns, tokens))
+        return pulse
+
+    def _keep_phase(self, observation: int, period_ns: int) -> None:
+        """The rate is held in the mean where the observation was only a little late."""
+        seen_ns = self._began_ns + observation * self._camera_ns
+        if self._due_ns:
+            late = int((seen_ns - self._due_ns) / period_ns + 0.1)
+            self.count.dropped += min(max(late, 0), observation - self._seen - 1)
+        in_phase = self._due_ns and seen_ns - self._due_ns < period_ns // 2
+        self._due_ns = (self._due_ns if in_phase else seen_ns) + period_ns
+        self._seen = observation
+
+    def _drawn_tokens(self) -> int:
+        if self.tokens is not None:
+            return self.tokens
+        drawn = TOKENS_MEDIAN * math.exp(TOKENS_SIGMA * float(self._rng.standard_normal()))
+        return min(max(round(drawn), 1), self.workload.max_tokens)
+
+    def _finish(self, until_ns: int) -> None:
+        done = [decision for decision in self._deciding if decision.end_ns <= until_ns]
+        for decision in done:
+            self.latencies_ns.append(decision.latency_ns)
+            self.count.decisions += 1
+            self.count.tokens += decision.tokens
+            self.count.busy_ns += decision.latency_ns
+        if done:
+            self._deciding = self._deciding[len(done) :]
+        if self._board is not None and (done or until_ns - self._written_ns >= _ALIVE_NS):
+            self._board.write(self._record(), until_ns)
+            self._written_ns = until_ns
+
+    def _record(self) -> WorkerRecord:
+        recent = sorted(self.latencies_ns[-_LATENCIES:]) or [0]
+        return _BLANK._replace(
+            pid=1,
+            epoch=self._epoch,
+            state=WorkerState.READY,
+            decisions=self.count.decisions,
+            dropped=self.count.dropped,
+            tokens_total=self.count.tokens,
+            busy_ns=self.count.busy_ns,
+            latency_last_ns=self.latencies_ns[-1] if self.latencies_ns else 0,
+            latency_p50_ns=recent[len(recent) // 2],
+            latency_p99_ns=recent[len(recent) * 99 // 100],
+            version=b"emulated",
+        )
+
+
+def knobs_of(power: PowerRecord | None) -> tuple[float, int, int]:
+    """Rate in Hz, tokens, flow steps that a worker takes from the board; frugal where nobody governs."""
+    if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz >= 0):
+        return FRUGAL
+    return power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps
+
+
+def share_hz(hz: float, *, driving: bool, beside: bool) -> float:
+    """What a worker takes of the rate that the governor allows the device: a shadow a quarter and at most 2 Hz of it."""
+    shadow_hz = min(SHADOW_HZ, hz / 4)
+    if not driving:
+        return shadow_hz
+    return hz - shadow_hz if beside else hz
