@@ -112,7 +112,7 @@ def emulate_fault(context: typer.Context) -> None:
     from agent.emulator.command import fault_app as faults
 
     typer.main.get_command(faults).main(
-        context.args, prog_name="roskva-agent emulate-fault", standalone_mode=False
+        context.args, prog_name="roskva-agent emulate-fault", standalone_mode=True
     )
 
 

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -81,9 +80,11 @@ def clear(root: Path, fault: Fault, *, sensor: str | None = None) -> None:
     for marker in _markers(root):
         kind, _, name = marker.partition("@")
         if kind == fault and sensor in {None, name}:
+            (root / FAULTS / marker).unlink(missing_ok=True)
             if name:
                 _put_back(_file_of(root, name))
-            (root / FAULTS / marker).unlink(missing_ok=True)
+    if fault is Fault.READ_ONLY_SYSFS:
+        _put_back(root / GPU / "max_freq")
 
 
 def clear_all(root: Path) -> None:
@@ -125,25 +126,28 @@ class FaultsInForce:
         return otherwise if found is None else found
 
 
-@dataclass(slots=True)
 class ReadOnlyCap:
-    """Makes the clock cap a file that nobody can write: memory that is sealed, which holds for root too."""
+    """Makes the clock cap a file that nobody can write: memory that is sealed, which holds for root too.
 
-    root: Path | None
-    _descriptor: int | None = None
+    It lasts as long as this process; what an earlier one left is put back at the start.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._cap = root / GPU / "max_freq"
+        self._descriptor: int | None = None
+        _put_back(self._cap)
 
     def hold(self, wanted: bool) -> None:
         """Seal the cap, or give it back; nothing where it is so already."""
-        if self.root is None or wanted == (self._descriptor is not None):
+        if wanted == (self._descriptor is not None):
             return
-        cap = self.root / GPU / "max_freq"
         if self._descriptor is not None:
-            _put_back(cap)
+            _put_back(self._cap)
             os.close(self._descriptor)
             self._descriptor = None
             return
-        self._descriptor = _sealed(cap.read_bytes())
-        _replace_by_link(cap, Path(f"/proc/{os.getpid()}/fd/{self._descriptor}"))
+        self._descriptor = _sealed(self._cap.read_bytes())
+        _replace_by_link(self._cap, Path(f"/proc/{os.getpid()}/fd/{self._descriptor}"))
 
 
 def _sealed(content: bytes) -> int:

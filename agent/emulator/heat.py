@@ -24,9 +24,9 @@ _FAN_AT_STATE = (0.0, 0.45, 0.65, 0.85, 1.0)
 PASSIVE_PERIOD_S = 0.25
 """ASSUMED: one state of 169 each time."""
 _SINK_J_PER_C, _DIE_TAU_S = 400.0, 2.0
-_STILL_C_PER_W = 0.46
-"""ASSUMED: capacity and time constant of sink and dies, and the sink's resistance without a fan."""
-_FANNED_C_PER_W = 0.188
+_STILL_W_PER_C = 1.67
+"""ASSUMED: capacity and time constant of sink and dies, and the sink's conductance without a fan."""
+_FANNED_W_PER_C = 4.57
 """Fitted: 66.6 °C at 124.5 W and 25 °C, with the fan where its curve has it."""
 _GPU_C_PER_W, _CPU_C_PER_W, _SOC_C_PER_W = 0.18, 0.20, 0.12
 
@@ -78,7 +78,7 @@ def curve(hottest_c: float) -> float:
 
 
 def _sink_c_per_w(fan: float) -> float:
-    return _STILL_C_PER_W + (_FANNED_C_PER_W - _STILL_C_PER_W) * fan
+    return 1.0 / (_STILL_W_PER_C + (_FANNED_W_PER_C - _STILL_W_PER_C) * fan)
 
 
 def _warmed(now: Temperatures, rails: Rails, ambient_c: float, per_w: float, dt_s: float) -> Temperatures:

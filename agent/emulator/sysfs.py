@@ -4,6 +4,7 @@ Owns: finding the files that move, and writing them without a reader ever seeing
 Must not know: where values come from.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -81,9 +82,10 @@ class Sysfs:
         return int(words[0]) if words and words[0].isdigit() else None
 
     def round_gpu_max(self, hz: int) -> None:
-        """Put the value that the driver takes in place of the one that was asked for."""
+        """Put the value that the driver takes in place of the one that was asked for, where that may be written."""
         descriptor = os.open(self._max_freq, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(descriptor, f"{hz}\n".encode())
+            with contextlib.suppress(PermissionError):
+                os.write(descriptor, f"{hz}\n".encode())
         finally:
             os.close(descriptor)

@@ -8,13 +8,14 @@ from typer.main import get_command
 
 from agent.app.main import app as agent_app
 from agent.emulator.command import app as emulator_app
+from agent.emulator.command import fault_app
 from bench.__main__ import BENCHES
 from fleet.app import app as fleet_app
 from fleet.cli.main import app as roskva_app
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md")])
-_PASSED_ON = {"emulate": get_command(emulator_app)}
+_PASSED_ON = {"emulate": get_command(emulator_app), "emulate-fault": get_command(fault_app)}
 """Commands whose options another program of ours reads."""
 APPS = {"roskva": roskva_app, "roskva-agent": agent_app, "roskva-fleet": fleet_app}
 
