@@ -3,9 +3,10 @@
 Owns: the closed loop from clocks to stages, to power, to heat, to cooling and back to clocks; when each is looked at.
 Must not know: who decides, or what drives time, which is an argument everywhere.
 
-Power is integrated from edge to edge. Every 50 ms the clock cap, the power mode, the faults and what others take are
-looked at; every 100 ms the power monitors have a new mean and heat moves. A decision keeps the clocks it began with.
-Without a root there are no files: the mode is fixed, only `cap_hz` moves the clock, and all is done every 100 ms.
+Power is integrated from edge to edge. Every 50 ms the power mode, the faults and what others take are looked at, the
+clock cap then and whenever a decision begins, which keeps its clocks. Every 100 ms, at times of their own, the power
+monitors have a new mean and heat moves. Without a root there are no files: the mode is fixed, only `cap_hz` moves the clock,
+and others are looked at every 100 ms.
 """
 
 from collections import deque
@@ -115,7 +116,8 @@ class EmulatedThor:
         self.over_current_events = 0
         self._every_ns = TICK_NS if root else MEAN_NS
         self._now_ns = self._tick_ns = self._start_ns = start_ns
-        self._mean_ns = start_ns + MEAN_NS
+        self._mean_from_ns = start_ns
+        self._mean_ns = start_ns + int(self._rng.integers(MEAN_NS // 100, MEAN_NS))
         self._free_ns = self._slowed_until_ns = start_ns
         self._spans: deque[_Span] = deque()
         self._cpu_busy = 0.0
@@ -158,6 +160,7 @@ class EmulatedThor:
 
     def place(self, decision: Decision, at_ns: int) -> Pulse:
         """Take the GPU's time for `decision`, at `at_ns` or when it is free; hand the pulse to `advance`."""
+        self._obey()
         start_ns = max(at_ns, self._free_ns)
         stages = stages_of(decision, self.chip(start_ns))
         end_ns = start_ns + sum(round(stage.duration_s * _S) for stage in stages)
@@ -166,11 +169,14 @@ class EmulatedThor:
 
     def advance(self, until_ns: int, activity: Activity = Activity()) -> None:
         """Let time pass until `until_ns`, with the pulses that begin before it."""
+        self._obey()
         self._take(activity)
         while self._now_ns < until_ns:
             if self._now_ns >= self._tick_ns:
                 self._tick()
-            self._integrate(min(until_ns, self._tick_ns))
+            self._integrate(min(until_ns, self._tick_ns, self._mean_ns))
+            if self._now_ns >= self._mean_ns:
+                self._measure()
 
     def _take(self, activity: Activity) -> None:
         for pulse in sorted(activity.pulses, key=lambda pulse: pulse.start_ns):
@@ -225,17 +231,21 @@ class EmulatedThor:
             self._slowed_until_ns = until_ns + _SLOWED_NS
 
     def _tick(self) -> None:
-        """What anyone wrote, and every 0.1 s what the sensors have to say."""
+        """What anyone asked for meanwhile."""
         self._tick_ns += self._every_ns
-        if self._now_ns >= self._mean_ns:
-            self._mean_ns += MEAN_NS
-            self._measure()
         self._faults.look()
         if self._read_only is not None:
             self._read_only.hold(Fault.READ_ONLY_SYSFS in self._faults)
         self._mode.look()
         self._take_cap()
         self._settle()
+
+    def _obey(self) -> None:
+        """Take a cap that was written since the last look."""
+        before_hz = self.cap_hz
+        self._take_cap()
+        if self.cap_hz != before_hz:
+            self._settle()
 
     def _take_cap(self) -> None:
         """Obey `max_freq`, rounded down to what the driver takes without a word, as the real one does."""
@@ -274,14 +284,16 @@ class EmulatedThor:
 
     def _measure(self) -> None:
         """The monitors' new means, heat under them, and the files."""
-        mean = Rails(*(joules / MEAN_NS for joules in self._taken))
+        span_ns = self._mean_ns - self._mean_from_ns
+        mean = Rails(*(joules / span_ns for joules in self._taken))
         fan_works = Fault.FAN_FAILURE not in self._faults
         ambient_c = self._faults.value(Fault.HOT_AMBIENT, self.ambient_c)
-        self.heat = warmed(self.heat, mean, ambient_c, MEAN_NS / _S, fan_works=fan_works)
+        self.heat = warmed(self.heat, mean, ambient_c, span_ns / _S, fan_works=fan_works)
         if self._sensors is not None:
             self._sensors.write_rails(mean, self.over_current_events)
             self._sensors.write_heat(self.heat, fan_works=fan_works)
-            busy = self._busy_ns / MEAN_NS
+            busy = self._busy_ns / span_ns
             self._sensors.write_clocks(self._chip, gpu_busy=busy, cpu_busy=self._cpu_busy)
         self._taken = [0.0, 0.0, 0.0, 0.0]
         self._busy_ns = 0
+        self._mean_from_ns, self._mean_ns = self._mean_ns, self._mean_ns + MEAN_NS

@@ -110,18 +110,21 @@ def test_a_mode_that_gates_tpcs_is_slower_than_its_clock_says() -> None:
     assert latency_s(decision, gated.chip(0)) > latency_s(decision, free.chip(0))
 
 
-def test_the_monitors_say_the_mean_of_a_tenth_of_a_second(root: Path) -> None:
+def test_the_monitors_say_the_mean_of_a_tenth_of_a_second_at_times_of_their_own(root: Path) -> None:
     thor, jetson = EmulatedThor(root, 4), Jetson(root, FakeClock())
     idle_w = thor.rails.module_w
     pulse = thor.place(Decision(EDGE, 5, 4), 200_000_000)
-    thor.advance(250_000_000, Activity((pulse,)))
-    assert jetson.power().module_w == pytest.approx(idle_w, abs=0.5)
-    thor.advance(310_000_000)
+    thor.advance(200_000_000, Activity((pulse,)))
+    said_j, said_w = 0.0, set()
+    for number in range(1, 500):
+        thor.advance(200_000_000 + number * 1_000_000)
+        watts = jetson.power().module_w or 0.0
+        said_j += 0.001 * (watts - idle_w)
+        said_w.add(watts)
     added_j = sum(stage.duration_s * stage.rails.module_w for stage in pulse.stages)
-    assert jetson.power().module_w == pytest.approx(idle_w + added_j / 0.1, rel=0.02)
-    assert (jetson.power().gpu_w or 0.0) > 30
-    thor.advance(510_000_000)
-    assert jetson.power().module_w == pytest.approx(idle_w, abs=0.5)
+    assert 5 <= len(said_w) <= 6
+    assert said_j == pytest.approx(added_j, rel=0.05)
+    assert max(said_w) < idle_w + 0.95 * pulse.stages[1].rails.module_w
 
 
 def test_what_others_take_is_in_the_truth_and_on_their_rails(root: Path) -> None:
@@ -129,7 +132,7 @@ def test_what_others_take_is_in_the_truth_and_on_their_rails(root: Path) -> None
     jetson = Jetson(root, FakeClock())
     thor.advance(_S)
     before = jetson.power()
-    thor.advance(2 * _S)
+    thor.advance(2 * _S + _STEP_NS)
     after = jetson.power()
     assert (after.soc_w or 0.0) - (before.soc_w or 0.0) == pytest.approx(20.0, abs=0.3)
     assert thor.trace is not None
@@ -142,6 +145,14 @@ def test_a_cap_between_two_clocks_is_rounded_down_without_a_word(root: Path) -> 
     thor.advance(100_000_000)
     expected_hz = max(hz for hz in gpu_frequencies_hz() if hz <= 1_000_000_000)
     assert jetson.gpu_max_freq_hz() == expected_hz == thor.chip(thor.now_ns).gpu_hz
+
+
+def test_a_cap_holds_for_the_next_decision_however_soon_that_is(root: Path) -> None:
+    thor = EmulatedThor(root, 4)
+    thor.advance(_S)
+    Jetson(root, FakeClock()).set_gpu_max_freq_hz(GPU_MIN_HZ)
+    pulse = thor.place(Decision(EDGE, 5, 4), _S)
+    assert pulse.end_ns - pulse.start_ns > 250_000_000
 
 
 def test_a_cap_above_the_mode_gives_no_higher_clock(root: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.jetson import is_emulated
-from agent.emulator.places import BOOT_ID, GPU, HWMON, MODE_STATUS, NVPMODEL
+from agent.emulator.modes import profile_below
+from agent.emulator.places import BOOT_ID, GPU, GPU_MASK, HWMON, MODE_STATUS, NVPMODEL
 from agent.emulator.profile import ProfileName, profile_named
+from agent.emulator.sysfs import hwmon_named, typed
 from agent.emulator.tree import create_tree, reboot
 from agent.power.modes import modes_from_text
 
@@ -36,6 +38,28 @@ def test_an_emulated_device_says_that_it_is_none(root: Path) -> None:
     assert is_emulated(root)
     (root / "proc/device-tree/model").write_text("NVIDIA Jetson AGX Thor Developer Kit\0")
     assert not is_emulated(root)
+
+
+def test_the_clock_table_has_as_many_clocks_as_its_cooling_device_has_states(root: Path) -> None:
+    table = [int(word) for word in (root / GPU / "available_frequencies").read_text().split()]
+    device = typed(root, "cooling_device")["devfreq-gpu-gpc-0"]
+    assert len(table) == int((device / "max_state").read_text()) + 1
+    assert (table[0], table[-1]) == (315_000_000, 1_575_000_000)
+    assert table == sorted(set(table))
+    assert {mode.gpu_max_hz for mode in R39.modes} <= set(table)
+
+
+@pytest.mark.parametrize(("name", "modes", "labelled"), [("r38", 2, False), ("r39", 4, True)])
+def test_a_release_has_its_own_modes_and_its_own_word_for_the_modules_monitor(
+    tmp_path: Path, name: str, modes: int, labelled: bool
+) -> None:
+    profile = profile_named(ProfileName(name))
+    create_tree(tmp_path, profile, seed=1)
+    conf = modes_from_text((tmp_path / "etc/nvpmodel.conf").read_text())
+    assert len(conf.modes) == modes
+    assert (hwmon_named(tmp_path, "ina238") / "power1_label").exists() == labelled
+    assert (tmp_path / "etc/nv_tegra_release").read_text().startswith(f"# {name.upper()} (release)")
+    assert profile_below(tmp_path) == profile
 
 
 def test_hwmon_numbers_follow_the_seed(tmp_path: Path) -> None:
@@ -68,8 +92,10 @@ def test_a_mode_of_another_mask_waits_for_a_reboot(root: Path) -> None:
     assert refused.returncode != 0
     assert _nvpmodel(root, "-m", "3", answer="YES\n").returncode == 0
     assert _nvpmodel(root, "-q").stdout.endswith("1\n")
+    assert (root / GPU_MASK).read_text() == "gpu_pg_mask_param=512\n"
     reboot(root, R39, seed=1)
     assert _nvpmodel(root, "-q").stdout == "NV Power Mode: 70W\n3\n"
+    assert (root / GPU_MASK).read_text() == "gpu_pg_mask_param=17353\n"
     assert (root / GPU / "max_freq").read_text() == "1530000000\n"
 
 

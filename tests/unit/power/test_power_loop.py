@@ -69,7 +69,7 @@ _PULSES = pytest.mark.xfail(reason="a rate does not bound how many decisions are
 
 @pytest.mark.parametrize(
     "envelope_w",
-    [pytest.param(40.0, marks=_PULSES), pytest.param(70.0, marks=_PULSES), 90.0, 120.0],
+    [*(pytest.param(watts, marks=_PULSES) for watts in (40.0, 70.0, 90.0)), 120.0],
 )
 def test_an_emulated_thor_stays_inside_its_envelope_while_the_policy_drives(
     tmp_path: Path, envelope_w: float
