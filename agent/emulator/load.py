@@ -40,7 +40,7 @@ class LoadMeter:
             if self._thor.free_ns - at_ns > _BEHIND_NS:
                 break
             tokens = done.tokens * (number + 1) // done.decisions - done.tokens * number // done.decisions
-            pulses.append(self._thor.place(Decision(EDGE, tokens, self._flow_steps()), at_ns))
+            pulses.append(self._thor.place(Decision(EDGE, tokens, self._flow_steps()), at_ns)[0])
         return Activity(tuple(pulses), cpu_busy)
 
     def _flow_steps(self) -> int:

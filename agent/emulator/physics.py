@@ -15,7 +15,7 @@ and adds, with c and m the shares of t that wait for arithmetic and for memory, 
     P = c·COMPUTE·n·f̂·V̂² + m·MEMORY·u + AWAKE·(1+n)/2·[A + (1−A)·f̂·V̂²]
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agent.emulator.profile import CPU_MAX_KHZ, CPUS, EMC_MAX_HZ, GPU_MAX_HZ, TPCS
@@ -178,6 +178,39 @@ def stages_of(decision: Decision, chip: Chip) -> tuple[Stage, ...]:
         _gpu_stage(StageName.FLOW, work.flow_step_s * decision.flow_steps, MEMORY_COMPUTE, chip),
     ]
     return tuple(stage for stage in spans if stage.duration_s > 0.0)
+
+
+def part_of(decision: Decision, chip: Chip, most_s: float) -> tuple[tuple[Stage, ...], Decision | None]:
+    """The stages of the first `most_s` seconds of `decision`, and what is left of it then, None for nothing.
+
+    Clocks change under a decision that takes seconds; what is left goes on with the new ones.
+    """
+    stages = stages_of(decision, chip)
+    taken: list[Stage] = []
+    room_s = most_s
+    for number, stage in enumerate(stages):
+        if stage.duration_s > room_s:
+            share = room_s / stage.duration_s
+            if share > 0.0:
+                taken.append(replace(stage, duration_s=room_s))
+            left = {stage.name: 1.0 - share} | {later.name: 1.0 for later in stages[number + 1 :]}
+            return tuple(taken), _left_of(decision, left)
+        taken.append(stage)
+        room_s -= stage.duration_s
+    return stages, None
+
+
+def _left_of(decision: Decision, shares: dict[StageName, float]) -> Decision:
+    """A decision of the given shares of each stage, none of those that are not named; as one token, one flow step."""
+    work = decision.workload
+    left = replace(
+        work,
+        host_s=work.host_s * shares.get(StageName.HOST, 0.0),
+        encode_s=work.encode_s * shares.get(StageName.ENCODE, 0.0),
+        token_s=work.token_s * decision.tokens * shares.get(StageName.TOKENS, 0.0),
+        flow_step_s=work.flow_step_s * decision.flow_steps * shares.get(StageName.FLOW, 0.0),
+    )
+    return Decision(left, 1, 1)
 
 
 def latency_s(decision: Decision, chip: Chip) -> float:

@@ -34,6 +34,8 @@ FRUGAL = (1.0, 8, 2)
 SHADOW_HZ = 2.0
 _ALIVE_NS = _S // 2
 _LATENCIES = 256
+_PART_S = 0.15
+"""A decision that takes longer meets clocks that changed meanwhile, and shares the GPU."""
 _BLANK = WORKER.record_from(WORKER.packer.unpack(bytes(WORKER.packer.size)))
 
 
@@ -55,8 +57,8 @@ class Count:
     dropped: int = 0
 
 
-class _Deciding(NamedTuple):
-    """A decision under way; its latency includes the wait for the GPU."""
+class _Ending(NamedTuple):
+    """A decision whose end is known; its latency includes the wait for the GPU."""
 
     end_ns: int
     latency_ns: int
@@ -95,18 +97,17 @@ class StagedPolicy:
         self._began_ns = self._free_ns = thor.now_ns
         self._due_ns = 0
         self._seen = -1
-        self._deciding: list[_Deciding] = []
+        self._left: Decision | None = None
+        self._start_ns = self._tokens = 0
+        self._ending: list[_Ending] = []
         self._written_ns = 0
 
     def advance(self, until_ns: int) -> tuple[Pulse, ...]:
         """The decisions that begin before `until_ns`; those that end by then are counted on the board."""
         pulses = []
-        rate_hz, tokens, steps = self._knobs(self._thor.now_ns)
-        while rate_hz > 0 and not self._thor.off:
-            start_ns, observation = self._next(rate_hz)
-            if start_ns >= until_ns:
-                break
-            pulses.append(self._decide(start_ns, observation, (rate_hz, tokens, steps)))
+        knobs = self._knobs(self._thor.now_ns)
+        while not self._thor.off and self._is_deciding_before(until_ns, knobs):
+            pulses.append(self._decide_on())
         self._finish(until_ns)
         return tuple(pulses)
 
@@ -133,13 +134,29 @@ class StagedPolicy:
         start_ns = max(self._began_ns + first * self._camera_ns, self._free_ns, self._thor.now_ns)
         return start_ns, (start_ns - self._began_ns) // self._camera_ns
 
-    def _decide(self, start_ns: int, observation: int, knobs: tuple[float, int, int]) -> Pulse:
+    def _is_deciding_before(self, until_ns: int, knobs: tuple[float, int, int]) -> bool:
+        """Whether there is something to do before `until_ns`: the rest of a decision, or one that is due."""
         rate_hz, most_tokens, steps = knobs
+        if self._left is not None:
+            return self._free_ns < until_ns
+        if rate_hz <= 0:
+            return False
+        start_ns, observation = self._next(rate_hz)
+        if start_ns >= until_ns:
+            return False
         self._keep_phase(observation, round(_S / rate_hz))
-        tokens = min(self._drawn_tokens(), most_tokens)
-        pulse = self._thor.place(Decision(self.workload, tokens, steps), start_ns)
+        self._tokens = min(self._drawn_tokens(), most_tokens)
+        self._left = Decision(self.workload, self._tokens, steps)
+        self._start_ns = self._free_ns = start_ns
+        return True
+
+    def _decide_on(self) -> Pulse:
+        """A part of the decision under way: as much as fits between two looks at the clocks."""
+        assert self._left is not None
+        pulse, self._left = self._thor.place(self._left, self._free_ns, _PART_S)
         self._free_ns = pulse.end_ns
-        self._deciding.append(_Deciding(pulse.end_ns, pulse.end_ns - start_ns, tokens))
+        if self._left is None:
+            self._ending.append(_Ending(pulse.end_ns, pulse.end_ns - self._start_ns, self._tokens))
         return pulse
 
     def _keep_phase(self, observation: int, period_ns: int) -> None:
@@ -159,14 +176,14 @@ class StagedPolicy:
         return min(max(round(drawn), 1), self.workload.max_tokens)
 
     def _finish(self, until_ns: int) -> None:
-        done = [decision for decision in self._deciding if decision.end_ns <= until_ns]
+        done = [decision for decision in self._ending if decision.end_ns <= until_ns]
         for decision in done:
             self.latencies_ns.append(decision.latency_ns)
             self.count.decisions += 1
             self.count.tokens += decision.tokens
             self.count.busy_ns += decision.latency_ns
         if done:
-            self._deciding = self._deciding[len(done) :]
+            self._ending = self._ending[len(done) :]
         if self._board is not None and (done or until_ns - self._written_ns >= _ALIVE_NS):
             self._board.write(self._record(), until_ns)
             self._written_ns = until_ns

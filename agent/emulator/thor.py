@@ -4,11 +4,12 @@ Owns: the closed loop from clocks to stages, to power, to heat, to cooling and b
 Must not know: who decides, or what drives time, which is an argument everywhere.
 
 Power is integrated from edge to edge. Every 50 ms the power mode, the faults and what others take are looked at, the
-clock cap then and whenever a decision begins, which keeps its clocks. Every 100 ms, at times of their own, the power
+clock cap then and whenever the GPU's time is taken, for as long as it is. Every 100 ms, at times of their own, the power
 monitors have a new mean and heat moves. Without a root there are no files: the mode is fixed, only `cap_hz` moves the clock,
 and others are looked at every 100 ms.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import numpy as np
 from agent.emulator.faults import Fault, FaultsInForce, ReadOnlyCap
 from agent.emulator.heat import AMBIENT_C, Heat, warmed
 from agent.emulator.modes import ModeInForce
-from agent.emulator.physics import Chip, Decision, Rails, Stage, cpu_rails, gpu_rails, idle_rails, stages_of
+from agent.emulator.physics import Chip, Decision, Rails, Stage, cpu_rails, gpu_rails, idle_rails, part_of
 from agent.emulator.profile import (
     GPU_MAX_HZ,
     GPU_MIN_HZ,
@@ -88,7 +89,7 @@ class EmulatedThor:
     """Let time pass with `advance`; the files below `root` follow.
 
     `background_w` says what others take from a time on; it is asked every 50 ms. `ambient_c` and `cap_hz` may be set at any
-    time. `trace` is the exact power of the module, `rails` what is taken now. `off`: it was critically hot and shut down.
+    time. `trace` is the exact power of the module, `own_trace` that without what others take, `rails` what is taken now. `off`: it was critically hot and shut down.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class EmulatedThor:
         self._sensors = Sensors(root, self._rng) if root else None
         self.cap_hz = min(self._mode.gpu_max_hz, GPU_MAX_HZ)
         self.trace: PowerTrace | None = PowerTrace() if keep_trace else None
+        self.own_trace: PowerTrace | None = PowerTrace() if keep_trace else None
         self.heat = Heat()
         self.over_current_events = 0
         self._every_ns = TICK_NS if root else MEAN_NS
@@ -158,14 +160,19 @@ class EmulatedThor:
             return self._chip
         return replace(self._chip, gpu_hz=max(round(self._chip.gpu_hz * _SLOWED_RATIO), GPU_MIN_HZ))
 
-    def place(self, decision: Decision, at_ns: int) -> Pulse:
-        """Take the GPU's time for `decision`, at `at_ns` or when it is free; hand the pulse to `advance`."""
+    def place(
+        self, decision: Decision, at_ns: int, most_s: float = math.inf
+    ) -> tuple[Pulse, Decision | None]:
+        """Take the GPU's time for `decision`, at `at_ns` or when it is free, `most_s` of it at most.
+
+        Hand the pulse to `advance`; what is left of the decision is None for nothing.
+        """
         self._obey()
         start_ns = max(at_ns, self._free_ns)
-        stages = stages_of(decision, self.chip(start_ns))
+        stages, left = part_of(decision, self.chip(start_ns), most_s)
         end_ns = start_ns + sum(round(stage.duration_s * _S) for stage in stages)
         self._free_ns = end_ns
-        return Pulse(start_ns, end_ns, stages)
+        return Pulse(start_ns, end_ns, stages), left
 
     def advance(self, until_ns: int, activity: Activity = Activity()) -> None:
         """Let time pass until `until_ns`, with the pulses that begin before it."""
@@ -216,8 +223,9 @@ class EmulatedThor:
         taken[1] += dt_ns * base.soc_w
         taken[2] += dt_ns * base.system_w
         taken[3] += dt_ns * module_w
-        if self.trace is not None:
+        if self.trace is not None and self.own_trace is not None:
             self.trace.add(from_ns, until_ns, module_w)
+            self.own_trace.add(from_ns, until_ns, module_w - self._others_w)
         self._protect(gpu_w, until_ns, dt_ns)
 
     def _protect(self, gpu_w: float, until_ns: int, dt_ns: int) -> None:
@@ -267,12 +275,14 @@ class EmulatedThor:
             self._clocks = clocks
             self._chip = Chip(gpu_hz=clocks[0], cpu_khz=clocks[1], tpcs=clocks[2], idle_w=self._idle_w)
         if self.heat.critical:
-            self._base = Rails()
+            self._base, self._others_w = Rails(), 0.0
             return
         self._base = idle_rails(self._chip, self.heat.temperatures, self._cpu_busy)
         others = self._others()
+        self._others_w = 0.0
         if others != _NOBODY:
-            self._base = self._base.plus(cpu_rails(others.cpu_w)).plus(gpu_rails(others.gpu_w))
+            theirs = cpu_rails(others.cpu_w).plus(gpu_rails(others.gpu_w))
+            self._base, self._others_w = self._base.plus(theirs), theirs.module_w
 
     def _others(self) -> Background:
         others = self._background_w(self._now_ns)

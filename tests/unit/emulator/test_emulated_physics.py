@@ -26,6 +26,7 @@ from agent.emulator.physics import (
     added_j,
     idle_rails,
     latency_s,
+    part_of,
     stages_of,
 )
 from agent.emulator.profile import GPU_MAX_HZ, GPU_MIN_HZ, TPCS, gpu_frequencies_hz
@@ -84,6 +85,22 @@ def test_a_stage_never_takes_more_power_at_a_lower_clock(low: int, high: int) ->
     for cool, warm in zip(slow, fast, strict=True):
         assert cool.rails.module_w <= warm.rails.module_w + 1e-9
         assert cool.rails.gpu_w <= warm.rails.gpu_w + 1e-9
+
+
+@given(hz=CLOCKS, tokens=st.integers(0, 64), steps=st.integers(0, 10), part_s=st.floats(0.002, 0.2))
+def test_a_decision_in_parts_takes_as_long_and_as_much_as_in_one(
+    hz: int, tokens: int, steps: int, part_s: float
+) -> None:
+    chip, whole = Chip(gpu_hz=hz), Decision(EDGE, tokens, steps)
+    taken_s = taken_j = 0.0
+    left: Decision | None = whole
+    while left is not None:
+        stages, left = part_of(left, chip, part_s)
+        assert sum(stage.duration_s for stage in stages) <= part_s + 1e-9
+        taken_s += sum(stage.duration_s for stage in stages)
+        taken_j += sum(stage.duration_s * stage.rails.module_w for stage in stages)
+    assert taken_s == pytest.approx(latency_s(whole, chip))
+    assert taken_j == pytest.approx(added_j(whole, chip))
 
 
 @given(hz=CLOCKS, tpcs=st.integers(1, TPCS), busy=st.floats(0, 1))

@@ -11,7 +11,7 @@ from agent.board.seqlock import BoardReader, BoardWriter
 from agent.control.worker import _knobs, _share_hz
 from agent.emulator.faults import Fault, inject
 from agent.emulator.load import LoadMeter
-from agent.emulator.physics import EDGE, Chip, Decision, latency_s
+from agent.emulator.physics import EDGE, Chip, Decision, Workload, latency_s
 from agent.emulator.places import CPU, GPU, NVPMODEL
 from agent.emulator.profile import GPU_MAX_HZ, GPU_MIN_HZ, ProfileName, gpu_frequencies_hz, profile_named
 from agent.emulator.pulses import Pace, StagedPolicy, knobs_of, share_hz
@@ -50,7 +50,7 @@ def test_the_truth_is_idle_power_and_the_pulses_on_it() -> None:
     thor = _bare()
     idle_w = thor.rails.module_w
     assert IDLE_W[0] <= idle_w <= IDLE_W[1]
-    pulse = thor.place(Decision(EDGE, 5, 4), 300_000_000)
+    pulse, _ = thor.place(Decision(EDGE, 5, 4), 300_000_000)
     thor.advance(_S, Activity((pulse,)))
     assert thor.trace is not None
     added_j = sum(stage.duration_s * stage.rails.module_w for stage in pulse.stages)
@@ -113,7 +113,7 @@ def test_a_mode_that_gates_tpcs_is_slower_than_its_clock_says() -> None:
 def test_the_monitors_say_the_mean_of_a_tenth_of_a_second_at_times_of_their_own(root: Path) -> None:
     thor, jetson = EmulatedThor(root, 4), Jetson(root, FakeClock())
     idle_w = thor.rails.module_w
-    pulse = thor.place(Decision(EDGE, 5, 4), 200_000_000)
+    pulse, _ = thor.place(Decision(EDGE, 5, 4), 200_000_000)
     thor.advance(200_000_000, Activity((pulse,)))
     said_j, said_w = 0.0, set()
     for number in range(1, 500):
@@ -132,11 +132,13 @@ def test_what_others_take_is_in_the_truth_and_on_their_rails(root: Path) -> None
     jetson = Jetson(root, FakeClock())
     thor.advance(_S)
     before = jetson.power()
-    thor.advance(2 * _S + _STEP_NS)
+    thor.advance(3 * _S)
     after = jetson.power()
     assert (after.soc_w or 0.0) - (before.soc_w or 0.0) == pytest.approx(20.0, abs=0.3)
     assert thor.trace is not None
     assert thor.trace.max_mean_w() - thor.trace.energy_between_j(0, _S) == pytest.approx(21.0, abs=0.1)
+    assert thor.own_trace is not None
+    assert thor.own_trace.max_ramp_w_per_s() < 0.1 < 20.0 < thor.trace.max_ramp_w_per_s()
 
 
 def test_a_cap_between_two_clocks_is_rounded_down_without_a_word(root: Path) -> None:
@@ -151,8 +153,34 @@ def test_a_cap_holds_for_the_next_decision_however_soon_that_is(root: Path) -> N
     thor = EmulatedThor(root, 4)
     thor.advance(_S)
     Jetson(root, FakeClock()).set_gpu_max_freq_hz(GPU_MIN_HZ)
-    pulse = thor.place(Decision(EDGE, 5, 4), _S)
+    pulse, _ = thor.place(Decision(EDGE, 5, 4), _S)
     assert pulse.end_ns - pulse.start_ns > 250_000_000
+
+
+def test_a_decision_of_seconds_feels_a_cap_that_comes_in_the_middle_of_it() -> None:
+    reasoning = Workload(0.02, 0.6, 0.035, 0.02, flow_steps=10)
+    thor, fast = _bare(), _bare()
+    policies = [StagedPolicy(None, at, 1, workload=reasoning, tokens=20) for at in (thor, fast)]
+    for at, policy in zip((thor, fast), policies, strict=True):
+        _driven(at, policy, 0.3)
+    thor.cap_hz = GPU_MIN_HZ
+    for at, policy in zip((thor, fast), policies, strict=True):
+        _driven(at, policy, 5.0)
+    assert policies[0].latencies_ns[0] > policies[1].latencies_ns[0] + _S
+    assert policies[0].count.decisions < policies[1].count.decisions
+
+
+def test_two_workers_share_the_gpu_and_each_takes_longer() -> None:
+    thor = _bare()
+    driving = StagedPolicy(None, thor, 1, pace=Pace(20.0, 20.0), tokens=5)
+    shadow = StagedPolicy(None, thor, 2, pace=Pace(20.0, 20.0), tokens=5, worker=Worker.B, epoch=2)
+    for number in range(1, 101):
+        until_ns = number * _STEP_NS
+        thor.advance(until_ns, Activity((*driving.advance(until_ns), *shadow.advance(until_ns))))
+    together = driving.count.decisions + shadow.count.decisions
+    assert together == pytest.approx(10 / latency_s(Decision(EDGE, 5, 4), Chip()), rel=0.05)
+    assert min(driving.count.decisions, shadow.count.decisions) > 0.3 * together
+    assert driving.latencies_ns[-1] > 1.5e9 * latency_s(Decision(EDGE, 5, 4), Chip())
 
 
 def test_a_cap_above_the_mode_gives_no_higher_clock(root: Path) -> None:
