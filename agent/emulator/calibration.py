@@ -4,9 +4,10 @@ Owns: the published figures, their sources, and the same figures emulated. Pure;
 fitted within 5 %. What is not fitted is a prediction, and is printed however far off it is.
 Must not know: files, time.
 
-Not identified by anything published, and marked ASSUMED where they stand: how a decision's time is split into host,
-encode and flow; the ratio of compute's power to memory's; the TPCs of gated modes; the fan's curve; heat capacities and
-the still heat sink; what an over-current event does.
+Prefill, decode, the matrix product, the bandwidth-bound and the median kernel have a constant each, and hold by
+construction; the other fitted figures share theirs. Not identified by anything published, and marked ASSUMED where they
+stand: how a decision's time is split into host, encode and flow; the ratio of compute's power to memory's; the TPCs of
+gated modes; the fan's curve; heat capacities and the still heat sink; what an over-current event does.
 """
 
 import math

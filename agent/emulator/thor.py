@@ -88,8 +88,9 @@ def _nothing(_: int) -> Background:
 class EmulatedThor:
     """Let time pass with `advance`; the files below `root` follow.
 
-    `background_w` says what others take from a time on; it is asked every 50 ms. `ambient_c` and `cap_hz` may be set at any
-    time. `trace` is the exact power of the module, `own_trace` that without what others take, `rails` what is taken now. `off`: it was critically hot and shut down.
+    `background_w` says what others take from a time on; it is asked every 50 ms, or every 100 without a root. `ambient_c` may
+    be set at any time, and so may `cap_hz` where there is no file for it. `trace` is the exact power of the module in W,
+    `own_trace` that without what others take. `mode` and `profile` are for a Thor without a root; a tree says its own.
     """
 
     def __init__(
@@ -141,8 +142,10 @@ class EmulatedThor:
     @property
     def rails(self) -> Rails:
         """What is taken now."""
-        span = self._spans[0] if self._spans and self._spans[0].from_ns <= self._now_ns else None
-        return self._base.plus(span.stage.rails) if span else self._base
+        now_ns = self._now_ns
+        span = next((span for span in self._spans if span.until_ns > now_ns), None)
+        busy = span is not None and span.from_ns <= now_ns and not self.off
+        return self._base.plus(span.stage.rails) if span is not None and busy else self._base
 
     @property
     def off(self) -> bool:

@@ -1,8 +1,12 @@
 """Each fault of the emulated Thor, put in force while it runs, and what the agent's own adapter makes of it."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -249,3 +253,28 @@ def test_an_emulator_that_died_under_a_fault_finds_its_cap_again(site: Site) -> 
     again.advance(site.clock.mono_ns() + 100_000_000)
     assert cap.is_symlink()
     assert cap.read_text() == before
+
+
+def test_a_running_emulator_honours_a_fault_that_is_put_in_force_beside_it(tmp_path: Path) -> None:
+    create_tree(tmp_path, R39, seed=1)
+    rpm = hwmon_named(tmp_path, "pwm_tach") / "rpm"
+    command = [sys.executable, "-m", "agent.app.main", "emulate", "--root", str(tmp_path)]
+    process = subprocess.Popen(command, env=dict(os.environ))
+    try:
+        _await_rpm(rpm, lambda turns: turns not in {0, 1_200})
+        inject(tmp_path, Fault.FAN_FAILURE)
+        _await_rpm(rpm, lambda turns: turns == 0)
+        clear(tmp_path, Fault.FAN_FAILURE)
+        _await_rpm(rpm, lambda turns: turns > 0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _await_rpm(rpm: Path, wanted: Callable[[int], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not wanted(int(rpm.read_text())):
+        assert time.monotonic() < deadline, f"the fan says {rpm.read_text()}"
+        threading.Event().wait(0.05)
