@@ -12,14 +12,14 @@ from agent.power.modes import PowerMode
 
 
 class ModeInForce:
-    """The mode that the status file names; without a root the one that is given, or the profile's default.
+    """The mode that the status file names; without a root the one of that `number`, or the profile's default.
 
-    The release that stands in the tree counts, where there is a root.
+    Without a `profile` it is that of the release that stands in the tree, R39 without a root.
     """
 
-    def __init__(self, root: Path | None, profile: Profile, number: int | None) -> None:
+    def __init__(self, root: Path | None, profile: Profile | None, number: int | None) -> None:
         self._status = root / MODE_STATUS if root else None
-        self._profile = profile_below(root) if root else profile
+        self._profile = profile or (profile_below(root) if root else profile_named(ProfileName.R39))
         self._seen: tuple[int, int] | None = None
         self._mode = self._profile.mode(self._profile.default_mode if number is None else number)
         self.look()

@@ -26,9 +26,7 @@ from agent.emulator.profile import (
     GPU_MAX_HZ,
     GPU_MIN_HZ,
     Profile,
-    ProfileName,
     gpu_frequencies_hz,
-    profile_named,
 )
 from agent.emulator.sensors import Sensors
 from agent.emulator.truth import PowerTrace
@@ -90,7 +88,7 @@ class EmulatedThor:
 
     `background_w` says what others take from a time on; it is asked every 50 ms, or every 100 without a root. `ambient_c` may
     be set at any time, and so may `cap_hz` where there is no file for it. `trace` is the exact power of the module in W,
-    `own_trace` that without what others take. `mode` and `profile` are for a Thor without a root; a tree says its own.
+    `own_trace` that without what others take. `mode` is for a Thor without a root; a tree says its own.
     """
 
     def __init__(
@@ -108,7 +106,7 @@ class EmulatedThor:
         self.ambient_c, self._background_w = ambient_c, background_w
         self._rng = np.random.default_rng([seed, 23])
         self._idle_w = float(self._rng.uniform(*IDLE_W))
-        self._mode = ModeInForce(root, profile or profile_named(ProfileName.R39), mode)
+        self._mode = ModeInForce(root, profile, mode)
         self._faults = FaultsInForce(root)
         self._read_only = ReadOnlyCap(root) if root else None
         self._sensors = Sensors(root, self._rng) if root else None

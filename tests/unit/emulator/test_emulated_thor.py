@@ -1,6 +1,7 @@
 """The emulated Thor as a closed loop: pulses in, watts and degrees out, and clocks that answer."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,13 @@ def test_a_mode_that_gates_tpcs_is_slower_than_its_clock_says() -> None:
     assert gated.chip(0).tpcs < free.chip(0).tpcs
     decision = Decision(EDGE, 5, 4)
     assert latency_s(decision, gated.chip(0)) > latency_s(decision, free.chip(0))
+
+
+@pytest.mark.parametrize("tpcs", [5, 8])
+def test_how_many_tpcs_a_gated_mode_leaves_can_be_assumed_otherwise(tpcs: int) -> None:
+    thor = EmulatedThor(None, 4, profile=replace(R39, gated_tpcs=tpcs), mode=3)
+    assert thor.chip(0).tpcs == tpcs
+    assert EmulatedThor(None, 4, profile=replace(R39, gated_tpcs=tpcs), mode=1).chip(0).tpcs == 10
 
 
 def test_the_monitors_say_the_mean_of_a_tenth_of_a_second_at_times_of_their_own(root: Path) -> None:
