@@ -65,9 +65,16 @@ def _policy(state: DeviceState) -> str:
     policy = state.policy
     if policy is None:
         return "no worker"
+    stages = {
+        "queue": policy.queue_p99_ns,
+        "visual": policy.visual_p99_ns,
+        "reason": policy.reason_p99_ns,
+        "action": policy.action_p99_ns,
+    }
+    parts = ", ".join(f"{name} {p99_ns / 1e6:.1f}" for name, p99_ns in stages.items())
     return (
         f"{policy.version} {policy.precision}, {policy.decisions} decisions, "
-        f"p50 {policy.latency_p50_ns / 1e6:.1f} ms, p99 {policy.latency_p99_ns / 1e6:.1f} ms: {policy.reasoning}"
+        f"p50 {policy.latency_p50_ns / 1e6:.1f} ms, p99 {policy.latency_p99_ns / 1e6:.1f} ms ({parts}): {policy.reasoning}"
     )
 
 

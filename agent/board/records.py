@@ -8,11 +8,11 @@ Must not know: how boards are stored, what anyone does with them.
 | file | writer | readers |
 |---|---|---|
 | `observation.board` | plant | policy workers |
-| `vehicle.board` | plant | follower, `control`, `manage` |
+| `vehicle.board` | plant | follower, workers, `control`, `manage` |
 | `actuation.board` | follower | plant |
 | `loop.board` | follower | `control`, `manage`, status |
 | `actuations.ring` | follower | `manage` |
-| `plan-a.board`, `plan-b.board` | policy worker a, b | follower, `control` |
+| `plan-a.board`, `plan-b.board` | policy worker a, b | follower, `control`, the other worker |
 | `limits-a.board`, `limits-b.board` | policy worker a, b | follower |
 | `worker-a.board`, `worker-b.board` | policy worker a, b | `control`, `power`, `manage`, the emulator |
 | `decisions-a.ring`, `decisions-b.ring` | policy worker a, b | `manage` |
@@ -254,6 +254,10 @@ class WorkerRecord(NamedTuple):
     `slow` decisions took longer than the release promises, `failed` ones gave no plan that could be followed; `dropped`
     are observations passed over and decisions made for nothing, `failed` ones among them.
 
+    Latencies, whole and by stage, are of the last 256 decisions, of those since it drives where it does; `queue` is how long
+    the observation waited. `compared` plans were made in shadow beside one that was driven on; the differences are root mean
+    squares over them, as in `agent.control.divergence`, NaN where there is none.
+
     `sentence` is the latest reasoning; `version` and `precision` are the release's.
     """
 
@@ -275,9 +279,22 @@ class WorkerRecord(NamedTuple):
     version: bytes
     precision: bytes
     sentence: bytes
+    queue_p50_ns: int
+    queue_p99_ns: int
+    visual_p50_ns: int
+    visual_p99_ns: int
+    reason_p50_ns: int
+    reason_p99_ns: int
+    action_p50_ns: int
+    action_p99_ns: int
+    compared: int
+    acceleration_rms_mps2: float
+    curvature_rms_per_m: float
+    displacement_1s_m: float
+    displacement_3s_m: float
 
 
-WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqqqq48s160s32s16s256s")
+WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqqqq48s160s32s16s256sqqqqqqqqqdddd")
 
 
 class PowerRecord(NamedTuple):

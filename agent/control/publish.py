@@ -5,8 +5,7 @@ Must not know: policies, what is driven.
 """
 
 import math
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from agent.board.records import (
 )
 from agent.board.ring import RingWriter
 from agent.board.seqlock import BoardWriter
+from agent.control.divergence import Diverged, Divergence
 from models.contract import PolicyContract, UnicycleActions
 from models.digest import Digest
 from models.errors import ContractMismatchError, RoskvaError
@@ -68,7 +68,7 @@ class Publisher:
         self._limits = BoardWriter(run / limits_board(post.place), LIMITS)
         self._plan = BoardWriter(run / plan_board(post.place), PLAN)
         self._ring = RingWriter(run / decisions_ring(post.place), DECISION_SLOT_BYTES, DECISION_SLOTS)
-        self._latencies: deque[int] = deque(maxlen=_KEPT_LATENCIES)
+        self._latencies = _Latencies()
         self._figures = _first_figures(post, self._raw)
         self._promised_ns = 0
 
@@ -116,8 +116,8 @@ class Publisher:
         self._promised_ns = record.decision_p99_ns
         self._limits.write(record, mono_ns)
 
-    def plan(self, decision: Decision, sequence: int, dt_ns: int, mono_ns: int) -> None:
-        """Put the plan of decision `sequence` on the board, for the follower to take or not."""
+    def plan(self, decision: Decision, sequence: int, dt_ns: int, mono_ns: int) -> PlanRecord:
+        """Put the plan of decision `sequence` on the board, for the follower to take or not; returns what stands there."""
         record = PlanRecord(
             decision=sequence,
             epoch=self._post.epoch,
@@ -129,12 +129,17 @@ class Publisher:
             waypoints=np.ascontiguousarray(decision.plan, "<f4").tobytes(),
         )
         self._plan.write(record, mono_ns)
+        return record
 
-    def decided(self, decision: Decision, latency_ns: int, mono_ns: int) -> None:
-        """Count one decision that took `latency_ns`."""
-        self._latencies.append(latency_ns)
-        ordered = sorted(self._latencies)
-        before = self._figures
+    def drives(self) -> None:
+        """From now on latencies are those of the driver: what a shadow took, at other knobs or beside another, is not."""
+        self._latencies = _Latencies()
+
+    def decided(
+        self, decision: Decision, times: "Times", mono_ns: int, diverged: Divergence | None = None
+    ) -> None:
+        """Count one decision; `diverged` is how its plan differs from the one that is driven on, where it is a shadow's."""
+        before, latency_ns = self._figures, times.latency_ns
         after = replace(
             before,
             decisions=before.decisions + 1,
@@ -142,9 +147,9 @@ class Publisher:
             tokens_total=before.tokens_total + len(decision.tokens),
             busy_ns=before.busy_ns + latency_ns,
             latency_last_ns=latency_ns,
-            latency_p50_ns=ordered[len(ordered) // 2],
-            latency_p99_ns=ordered[(len(ordered) * 99) // 100],
+            quantiles=self._latencies.with_one(decision, times),
             sentence=decision.reasoning,
+            diverged=before.diverged.after(diverged) if diverged else before.diverged,
         )
         self._write(after, mono_ns)
 
@@ -194,6 +199,39 @@ _SWEEPS_PER_S = 2.0
 """From straight to full curvature in half a second: no release states a rate yet, steering systems have one."""
 
 
+class Quantiles(NamedTuple):
+    """Of the last decisions: how long they took, how long their observations waited, how long each stage took."""
+
+    latency_p50_ns: int = 0
+    latency_p99_ns: int = 0
+    queue_p50_ns: int = 0
+    queue_p99_ns: int = 0
+    visual_p50_ns: int = 0
+    visual_p99_ns: int = 0
+    reason_p50_ns: int = 0
+    reason_p99_ns: int = 0
+    action_p50_ns: int = 0
+    action_p99_ns: int = 0
+
+
+class _Latencies:
+    """The last latencies by stage, in the order of `Quantiles`."""
+
+    def __init__(self) -> None:
+        self._rows = np.zeros((_KEPT_LATENCIES, len(Quantiles._fields) // 2), np.int64)
+        self._count = 0
+
+    def with_one(self, decision: Decision, times: "Times") -> Quantiles:
+        """With one more decision: of n in order, those at n/2 and 99·n/100."""
+        stages = decision.latency
+        row = (times.latency_ns, times.queue_ns, stages.visual_ns, stages.reason_ns, stages.action_ns)
+        self._rows[self._count % _KEPT_LATENCIES] = row
+        self._count += 1
+        count = min(self._count, _KEPT_LATENCIES)
+        ordered = np.sort(self._rows[:count], axis=0)
+        return Quantiles(*ordered[[count // 2, count * 99 // 100]].T.ravel().tolist())
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """`WorkerRecord` with its texts still texts."""
@@ -209,13 +247,13 @@ class Figures:
     tokens_total: int = 0
     busy_ns: int = 0
     latency_last_ns: int = 0
-    latency_p50_ns: int = 0
-    latency_p99_ns: int = 0
+    quantiles: Quantiles = field(default_factory=Quantiles)
     reason: str = ""
     detail: str = ""
     version: str = ""
     precision: str = ""
     sentence: str = ""
+    diverged: Diverged = field(default_factory=Diverged)
 
     def record(self) -> WorkerRecord:
         """As it goes on the board."""
@@ -231,13 +269,23 @@ class Figures:
             self.tokens_total,
             self.busy_ns,
             self.latency_last_ns,
-            self.latency_p50_ns,
-            self.latency_p99_ns,
+            self.quantiles.latency_p50_ns,
+            self.quantiles.latency_p99_ns,
             bytes_from_text(self.reason, 48),
             bytes_from_text(self.detail, 160),
             bytes_from_text(self.version, 32),
             bytes_from_text(self.precision, 16),
             bytes_from_text(self.sentence, 256),
+            self.quantiles.queue_p50_ns,
+            self.quantiles.queue_p99_ns,
+            self.quantiles.visual_p50_ns,
+            self.quantiles.visual_p99_ns,
+            self.quantiles.reason_p50_ns,
+            self.quantiles.reason_p99_ns,
+            self.quantiles.action_p50_ns,
+            self.quantiles.action_p99_ns,
+            self.diverged.plans,
+            *self.diverged.rms,
         )
 
 

@@ -18,6 +18,7 @@ from agent.board.change import POLICY, POLICY_BOARD, CandidateState, PolicyRecor
 from agent.board.feed import Feed
 from agent.board.records import HORIZON_MAX, POWER, POWER_BOARD, PowerRecord
 from agent.control.publish import Post, Publisher, Times, record_of
+from agent.control.shadow import Beside
 from agent.errors import PolicyWorkerError
 from agent.ports import Clock
 from models.contract import PolicyContract
@@ -138,6 +139,7 @@ class DecideLoop:
         self._clock = around.clock
         self._power: Feed[PowerRecord] = Feed(around.run / POWER_BOARD, POWER)
         self._selected: Feed[PolicyRecord] = Feed(around.run / POLICY_BOARD, POLICY)
+        self._beside = Beside(around.run, post.place)
         self._dt_ns = round(policy.contract.dt_s * 1e9)
         self._made = 0
         self._failures = 0
@@ -193,6 +195,7 @@ class DecideLoop:
     def _take_over(self) -> None:
         """From shadow to driving: the next observation is due at once, and what may be driving already is told."""
         self._due_ns = 0
+        self._publisher.drives()
         while self._shadow:
             self._publisher.record(self._shadow.popleft())
 
@@ -225,10 +228,12 @@ class DecideLoop:
         self._failures = 0
         now_ns = self._clock.mono_ns()
         driving = self._turn(now_ns).driving
-        self._publisher.plan(decision, sequence, self._dt_ns, now_ns)
-        self._publisher.decided(decision, now_ns - start_ns, now_ns)
+        plan = self._publisher.plan(decision, sequence, self._dt_ns, now_ns)
         observed_utc_ns = self._clock.utc_ns() - (self._clock.mono_ns() - seen.mono_ns)
         times = Times(observed_utc_ns, max(0, start_ns - seen.mono_ns), now_ns - start_ns)
+        selected = None if driving else self._selected.latest
+        diverged = self._beside.divergence(plan, selected.record, now_ns) if selected else None
+        self._publisher.decided(decision, times, now_ns, diverged)
         record = record_of(decision, sequence, times)
         if driving:
             self._publisher.record(record)

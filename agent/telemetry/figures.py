@@ -55,6 +55,14 @@ def policy_figures(record: WorkerRecord) -> PolicyFigures:
         latency_p50_ns=record.latency_p50_ns,
         latency_p99_ns=record.latency_p99_ns,
         reasoning=text_from(record.sentence),
+        queue_p50_ns=record.queue_p50_ns,
+        queue_p99_ns=record.queue_p99_ns,
+        visual_p50_ns=record.visual_p50_ns,
+        visual_p99_ns=record.visual_p99_ns,
+        reason_p50_ns=record.reason_p50_ns,
+        reason_p99_ns=record.reason_p99_ns,
+        action_p50_ns=record.action_p50_ns,
+        action_p99_ns=record.action_p99_ns,
     )
 
 

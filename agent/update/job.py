@@ -27,6 +27,8 @@ class Job:
     bytes_total: int = 0
     reason: str = ""
     detail: str = ""
+    shadow: str = ""
+    """How its plans in shadow differed from those driven on, in words."""
 
     @property
     def slot(self) -> Slot:

@@ -204,6 +204,7 @@ class Steps:
         if self.slots.pointer().trial_boots > MAX_TRIAL_BOOTS:
             job.reason, job.detail = "trial-boots", "the device started again and again on trial"
             return On.BREACHED
+        assert job.digest is not None
         self._order(SwapOrder.GO, job)
         for look in count(1):
             self._pause()
@@ -211,6 +212,7 @@ class Steps:
             if policy is None:
                 continue
             if policy.candidate == CandidateState.DRIVING:
+                job.shadow = self._line.shadow(job.digest)
                 break
             if policy.candidate in (CandidateState.FAILED, CandidateState.REFUSED):
                 self._refused_by(policy, job)

@@ -23,10 +23,14 @@ from agent.board.records import (
     LOOP_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
+    WORKER,
     LoopRecord,
     LoopState,
     VehicleRecord,
+    Worker,
+    WorkerRecord,
     raw_from_digest,
+    worker_board,
 )
 from agent.board.seqlock import BoardWriter
 from agent.ports import Clock
@@ -46,6 +50,9 @@ class ControlLine:
         self._policy: Feed[PolicyRecord] = Feed(run / POLICY_BOARD, POLICY)
         self._loop: Feed[LoopRecord] = Feed(run / LOOP_BOARD, LOOP)
         self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
+        self._workers: tuple[Feed[WorkerRecord], ...] = tuple(
+            Feed(run / worker_board(worker), WORKER) for worker in Worker
+        )
         earlier = _last_request(run, clock.mono_ns())
         self._swap = BoardWriter(run / SWAP_BOARD, SWAP)
         policy = self.policy()
@@ -87,12 +94,32 @@ class ControlLine:
             detail=text_from(policy.detail),
         )
 
+    def shadow(self, digest: Digest) -> str:
+        """In words, how the plans that `digest` made in shadow differed from those driven on; empty where none was compared."""
+        now_ns = self._clock.mono_ns()
+        for feed in self._workers:
+            feed.news(now_ns)
+            record = feed.recent(now_ns, _ALIVE_NS)
+            if record is not None and record.digest == raw_from_digest(digest) and record.compared:
+                return _difference(record)
+        return ""
+
     def close(self) -> None:
         """Unmap everything."""
         self._policy.close()
         self._loop.close()
         self._vehicle.close()
+        for feed in self._workers:
+            feed.close()
         self._swap.close()
+
+
+def _difference(record: WorkerRecord) -> str:
+    return (
+        f"{record.compared} plans in shadow; rms differences {record.acceleration_rms_mps2:.2f} m/s², "
+        f"{record.curvature_rms_per_m:.4f} 1/m, {record.displacement_1s_m:.2f} m after 1 s, "
+        f"{record.displacement_3s_m:.2f} m after 3 s"
+    )
 
 
 def _last_request(run: Path, mono_ns: int) -> int:

@@ -119,7 +119,8 @@ class Updater:
             self._phase = phase
             if phase is UpdatePhase.ADMITTING:
                 return  # asked every few minutes: no event
-            self._events.record(f"update-{phase.value}", "", self._job.digest or "")
+            detail = self._job.shadow if phase is UpdatePhase.TRIAL else ""
+            self._events.record(f"update-{phase.value}", detail, self._job.digest or "")
 
     def _close(self, event: On) -> None:
         if event is not On.REFUSED:

@@ -112,8 +112,11 @@ class PowerFigures(Message, frozen=True, omit_defaults=True):
     joules_per_m: float | None = None
 
 
-class PolicyFigures(Message, frozen=True):
-    """The policy worker since its start."""
+class PolicyFigures(Message, frozen=True, omit_defaults=True):
+    """The policy worker since its start.
+
+    Latencies are of its last 256 decisions, whole and by stage; `queue` is how long the observation waited for the decision.
+    """
 
     release_digest: str
     version: str
@@ -123,6 +126,14 @@ class PolicyFigures(Message, frozen=True):
     latency_p50_ns: Whole
     latency_p99_ns: Whole
     reasoning: str
+    queue_p50_ns: Whole = 0
+    queue_p99_ns: Whole = 0
+    visual_p50_ns: Whole = 0
+    visual_p99_ns: Whole = 0
+    reason_p50_ns: Whole = 0
+    reason_p99_ns: Whole = 0
+    action_p50_ns: Whole = 0
+    action_p99_ns: Whole = 0
 
 
 class HostFigures(Message, frozen=True, omit_defaults=True):

@@ -17,9 +17,12 @@ from agent.board.records import (
     PLAN,
     POWER,
     POWER_BOARD,
+    VEHICLE,
+    VEHICLE_BOARD,
     WORKER,
     PlanRecord,
     PowerRecord,
+    VehicleRecord,
     Worker,
     WorkerRecord,
     WorkerState,
@@ -121,6 +124,8 @@ class Bench:
         self.policy_board = BoardWriter(run / POLICY_BOARD, POLICY)
         self.seen: list[tuple[int, Knobs]] = []
         self._knobs: PowerRecord | None = None
+        self._vehicle = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
+        self._speeds: VehicleRecord | None = None
 
     def serve(
         self,
@@ -157,12 +162,23 @@ class Bench:
     def _stopping(self, cameras: Cameras) -> bool:
         if self._knobs is not None:
             self.power.write(self._knobs, self.clock.mono_ns())
+        if self._speeds is not None:
+            self._vehicle.write(self._speeds, self.clock.mono_ns())
         return cameras.stopping()
 
     def selects(self, epoch: int, candidate: CandidateState = CandidateState.NONE) -> None:
         """`control` lets the worker of `epoch` drive, beside a candidate in the state given."""
         blank = POLICY.record_from(POLICY.packer.unpack(bytes(POLICY.packer.size)))
         self.policy_board.write(blank._replace(epoch=epoch, candidate=candidate), self.clock.mono_ns())
+
+    def driver_plans(self, epoch: int, acceleration_mps2: float = 0.0, curvature_per_m: float = 0.0) -> None:
+        """The worker beside has published a plan, and the vehicle drives at 10 m/s."""
+        now_ns = self.clock.mono_ns()
+        waypoints = struct.pack("<128f", *(acceleration_mps2, curvature_per_m) * 64)
+        plan = PlanRecord(1, epoch, now_ns, now_ns, 100_000_000, 64, bytes(32), waypoints)
+        BoardWriter(self.run / plan_board(Worker.B), PLAN).write(plan, now_ns)
+        blank = VEHICLE.record_from(VEHICLE.packer.unpack(bytes(VEHICLE.packer.size)))
+        self._speeds = blank._replace(speed_mps=10.0)
 
     @property
     def figures(self) -> WorkerRecord:
@@ -246,6 +262,27 @@ def test_without_a_living_governor_the_worker_is_frugal(bench: Bench) -> None:
     bench.serve(3.0)
     assert 3 <= len(bench.seen) <= 4
     assert {knobs for _, knobs in bench.seen} == {Knobs(max_reasoning_tokens=8, flow_steps=2)}
+
+
+def test_the_stages_of_a_decision_are_told_apart(bench: Bench) -> None:
+    bench.serve(
+        2.0,
+        SimulatedSettings(
+            visual_s=0.01, reason_s_per_token=0.01, action_s_per_step=0.005, waypoint=(0.0, 0.0)
+        ),
+    )
+    found = bench.figures
+    assert (found.visual_p50_ns, found.reason_p50_ns, found.action_p50_ns) == (
+        10_000_000,
+        40_000_000,
+        20_000_000,
+    )
+    assert (found.visual_p99_ns, found.reason_p99_ns, found.action_p99_ns) == (
+        10_000_000,
+        40_000_000,
+        20_000_000,
+    )
+    assert 0 <= found.queue_p50_ns <= found.queue_p99_ns <= 40_000_000
 
 
 def test_a_decision_is_published_with_its_number_its_epoch_and_its_release(bench: Bench) -> None:
@@ -375,6 +412,51 @@ def test_a_shadow_worker_decides_seldom_and_tells_the_fleet_only_once_it_drives(
     assert 10 <= len(bench.seen) <= 11
     assert bench.decisions() == []
     assert bench.plan is not None
+
+
+def test_a_shadow_tells_how_its_plans_differ_from_those_that_are_driven_on(bench: Bench) -> None:
+    bench.selects(2)
+    bench.driver_plans(epoch=2, acceleration_mps2=0.5, curvature_per_m=0.01)
+    bench.serve(1.0, SimulatedSettings(waypoint=(1.5, 0.01)))
+    found = bench.figures
+    assert found.compared == found.decisions >= 2
+    assert found.acceleration_rms_mps2 == pytest.approx(1.0, abs=1e-6)
+    assert found.curvature_rms_per_m == pytest.approx(0.0, abs=1e-6)
+    assert found.displacement_3s_m == pytest.approx(4.5, abs=0.1)
+
+
+def test_there_is_nothing_to_differ_from_where_nobody_drives_or_only_a_stranger_plans(bench: Bench) -> None:
+    bench.selects(2)
+    bench.driver_plans(epoch=1)
+    bench.serve(1.0)
+    assert (bench.figures.compared, bench.figures.decisions) == (0, 2)
+    assert np.isnan(bench.figures.acceleration_rms_mps2)
+
+
+def test_a_driver_is_compared_with_nobody(bench: Bench) -> None:
+    bench.driver_plans(epoch=2)
+    bench.serve(1.0)
+    assert (bench.figures.compared, bench.figures.decisions) == (0, 10)
+
+
+def test_latencies_are_the_drivers_and_not_those_of_the_time_in_shadow(bench: Bench) -> None:
+    bench.selects(2)
+
+    class Switching(FakeClock):
+        """Two seconds in, `control` selects this worker; from then on nothing else takes its time."""
+
+        def advance(self, seconds: float) -> None:
+            super().advance(seconds if self.mono_ns() >= 3 * _S else 5 * seconds)
+
+        def sleep_until(self, mono_ns: int) -> None:
+            if self.mono_ns() < 3 * _S <= mono_ns:
+                bench.selects(3)
+            super().sleep_until(mono_ns)
+
+    bench.clock = Switching()
+    bench.governs(10.0)
+    bench.serve(4.0, SimulatedSettings(visual_s=0.02))
+    assert bench.figures.latency_p99_ns == pytest.approx(0.02 * _S, rel=0.01)
 
 
 @pytest.mark.parametrize("hz", [2.0, 4.0, 10.0])

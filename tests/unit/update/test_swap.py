@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.board.change import POLICY, POLICY_BOARD, SWAP, SWAP_BOARD, CandidateState, PolicyRecord, SwapOrder
-from agent.board.records import NO_DIGEST
+from agent.board.records import NO_DIGEST, WORKER, Worker, raw_from_digest, worker_board
 from agent.board.seqlock import BoardReader, BoardWriter
 from agent.update.swap import ControlLine
 from models.digest import digest_of
@@ -54,3 +54,29 @@ def test_order_numbers_go_on_after_a_restart_of_either_side(tmp_path: Path) -> N
         stamped = reader.read()
     assert stamped is not None
     assert (stamped.record.order, stamped.record.slot.rstrip(b"\0")) == (SwapOrder.GO, b"a")
+
+
+def test_how_a_candidate_differed_in_shadow_is_told_in_words_and_only_of_that_candidate(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    line = ControlLine(tmp_path, clock)
+    assert line.shadow(RELEASE) == ""
+    blank = WORKER.record_from(WORKER.packer.unpack(bytes(WORKER.packer.size)))
+    told = blank._replace(
+        digest=raw_from_digest(RELEASE),
+        compared=12,
+        acceleration_rms_mps2=0.214,
+        curvature_rms_per_m=0.00312,
+        displacement_1s_m=0.1,
+        displacement_3s_m=0.934,
+    )
+    board = BoardWriter(tmp_path / worker_board(Worker.B), WORKER)
+    clock.advance(1)
+    board.write(told, clock.mono_ns())
+    assert line.shadow(RELEASE) == (
+        "12 plans in shadow; rms differences 0.21 m/s², 0.0031 1/m, 0.10 m after 1 s, 0.93 m after 3 s"
+    )
+    assert line.shadow(digest_of(b"another")) == ""
+    board.write(told._replace(compared=0), clock.mono_ns())
+    assert line.shadow(RELEASE) == ""
