@@ -36,6 +36,12 @@ class PolicyWorkerError(RoskvaError):
     code = "policy-worker"
 
 
+class LatencyAdmissionError(RefusedError):
+    """The candidate's decisions in shadow take longer than its release promises."""
+
+    code = "latency-admission"
+
+
 class QuarantinedError(RefusedError):
     """The release failed on this device before."""
 

@@ -46,10 +46,11 @@ class PythonSpawner:
         """A follower of this device."""
         return self._spawn(self.follower_program, ())
 
-    def worker(self, place: Worker, release: Release, epoch: int) -> Child:
+    def worker(self, place: Worker, release: Release, epoch: int, *, candidate: bool) -> Child:
         """A policy worker for `release` in `place`."""
         words = ("--place", place.letter, "--slot", release.slot, "--digest", release.digest)
-        return self._spawn(self.worker_program, (*words, "--epoch", str(epoch)))
+        beside = ("--candidate",) if candidate else ()
+        return self._spawn(self.worker_program, (*words, "--epoch", str(epoch), *beside))
 
     def _spawn(self, program: tuple[str, ...], words: tuple[str, ...]) -> Child:
         common = ("--root", str(self.root), "--parent", str(os.getpid()))

@@ -16,6 +16,7 @@ from agent.adapters.plant_file import read_plant
 from agent.adapters.plant_shared import SharedPlant
 from agent.board.records import Worker
 from agent.config import AgentConfig, load_config
+from agent.control.allowance import kept_waiting_ns
 from agent.control.publish import Post
 from agent.control.realtime import die_with
 from agent.control.worker import LoadedPolicy, PolicyLoader, Surroundings, serve
@@ -88,10 +89,11 @@ def arguments_from(words: list[str] | None = None) -> Arguments:
     parser.add_argument("--slot", required=True)
     parser.add_argument("--digest", type=digest_from_text, required=True)
     parser.add_argument("--epoch", type=int, required=True)
+    parser.add_argument("--candidate", action="store_true")
     parser.add_argument("--parent", type=int, default=0)
     found = parser.parse_args(words)
     place = Worker("ab".index(found.place))
-    post = Post(place, found.slot, found.digest, found.epoch, os.getpid())
+    post = Post(place, found.slot, found.digest, found.epoch, os.getpid(), found.candidate)
     return Arguments(found.root, post, found.parent)
 
 
@@ -111,6 +113,7 @@ def work(arguments: Arguments, loader: PolicyLoader, config: AgentConfig) -> int
         connect=lambda contract: SharedPlant(run, read_plant(run), contract),
         decision_hz=config.control.decision_hz,
         stopping=lambda: bool(stopped),
+        kept_waiting_ns=kept_waiting_ns,
     )
     return serve(arguments.post, around)
 

@@ -16,12 +16,14 @@ class CandidateState(IntEnum):
     NONE = 0
     LOADING = 1
     READY = 2
-    """Loaded, warmed, golden outputs reproduced; it takes over when told to go."""
+    """Loaded, warmed, golden outputs reproduced, latency admitted; it takes over when told to go."""
     REFUSED = 3
     DRIVING = 4
     """It drives; the old one stays loaded until `manage` says keep or go back."""
     FAILED = 5
     """It broke its contract in the trial and the old one drives again."""
+    SHADOW = 6
+    """Between `LOADING` and `READY`: loaded, and decides in shadow until its latency is admitted."""
 
 
 class PolicyRecord(NamedTuple):

@@ -246,6 +246,8 @@ class WorkerState(IntEnum):
     READY = 2
     """Loaded, warmed, golden outputs reproduced; decides in shadow or drives."""
     REFUSED = 3
+    SHADOW = 4
+    """As `READY`, but for its latency, which is not admitted yet."""
 
 
 class WorkerRecord(NamedTuple):

@@ -55,6 +55,8 @@ class Post:
     digest: Digest
     epoch: int
     pid: int
+    candidate: bool = False
+    """Whether it has to be admitted first, within a candidate's limits."""
 
 
 class Publisher:
@@ -76,10 +78,14 @@ class Publisher:
         """The worker lives and has not loaded yet."""
         self._write(replace(self._figures, state=WorkerState.LOADING), mono_ns)
 
-    def ready(self, version: str, precision: str, mono_ns: int) -> None:
-        """The release is loaded and reproduces its golden outputs."""
+    def loaded(self, version: str, precision: str, mono_ns: int) -> None:
+        """The release is loaded and reproduces its golden outputs; its latency is not admitted yet."""
         known = replace(self._figures, version=version, precision=precision)
-        self._write(replace(known, state=WorkerState.READY), mono_ns)
+        self._write(replace(known, state=WorkerState.SHADOW), mono_ns)
+
+    def ready(self, mono_ns: int) -> None:
+        """What was loaded may drive."""
+        self._write(replace(self._figures, state=WorkerState.READY), mono_ns)
 
     def refused(self, error: RoskvaError, mono_ns: int) -> None:
         """The release cannot drive here, or no longer, for the reason in `error`."""

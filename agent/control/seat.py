@@ -104,10 +104,14 @@ class Pulse(Enum):
     """How a worker is, from outside."""
 
     LOADING = auto()
+    SHADOW = auto()
     READY = auto()
     REFUSED = auto()
     DEAD = auto()
     HUNG = auto()
+
+
+_LOADED: dict[int, Pulse] = {WorkerState.SHADOW: Pulse.SHADOW, WorkerState.READY: Pulse.READY}
 
 
 class Seat(_Occupied):
@@ -153,13 +157,13 @@ class Seat(_Occupied):
             self.reason, self.detail = "policy-worker", f"the policy worker ended with status {status}"
             return Pulse.DEAD
         age_ns = mono_ns - (self._board.latest.mono_ns if record and self._board.latest else self._started_ns)
-        if age_ns > (self.silence_ns(mono_ns) if state == WorkerState.READY else LOAD_NS):
+        if age_ns > (self.silence_ns(mono_ns) if state in _LOADED else LOAD_NS):
             self.reason, self.detail = (
                 "policy-worker",
                 f"the policy worker said nothing for {age_ns / _S:.1f} s",
             )
             return Pulse.HUNG
-        return Pulse.READY if state == WorkerState.READY else Pulse.LOADING
+        return _LOADED.get(state, Pulse.LOADING)
 
     def vacate(self, pulse: Pulse, mono_ns: int) -> None:
         """End what is left of the worker after `pulse` and say when the next one is due.

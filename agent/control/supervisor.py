@@ -6,7 +6,6 @@ when it stalls, the follower goes on.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,19 +16,17 @@ from agent.board.records import (
     PLAN,
     VEHICLE,
     VEHICLE_BOARD,
-    WORKER,
     PlanRecord,
     VehicleRecord,
     Worker,
-    WorkerRecord,
     digest_from_raw,
     plan_board,
     raw_from_digest,
-    worker_board,
 )
 from agent.board.seqlock import BoardWriter
 from agent.control.plan import FollowRules
 from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
+from agent.control.selection import Selection, earlier
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
 from agent.control.watch import TrialWatch
 from agent.ports import Clock
@@ -56,22 +53,13 @@ class Spawner(Protocol):
         """Start a follower."""
         ...
 
-    def worker(self, place: Worker, release: Release, epoch: int) -> Child:
-        """Start a policy worker for `release` in `place`."""
+    def worker(self, place: Worker, release: Release, epoch: int, *, candidate: bool) -> Child:
+        """Start a policy worker for `release` in `place`; a `candidate` has to be admitted, within its limits."""
         ...
 
 
 LiveSource = Callable[[], Release | None]
 """Reads which release is durably live, None where there is none; may raise `RoskvaError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What the follower is told to follow: the worker and its epoch when it was last ready."""
-
-    place: Worker
-    epoch: int
-    digest: bytes
 
 
 class Supervisor:
@@ -84,7 +72,7 @@ class Supervisor:
         self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
         self._plans: tuple[Feed[PlanRecord], ...] = tuple(Feed(run / plan_board(w), PLAN) for w in Worker)
         self._policy = BoardWriter(run / POLICY_BOARD, POLICY)
-        before = _earlier(run, clock.mono_ns())
+        before = earlier(run, clock.mono_ns())
         self._epoch, self._request = before.epoch, before.request
         self._selection = before.selection
         self._seats: dict[Worker, Seat] = {}
@@ -167,9 +155,10 @@ class Supervisor:
         return Worker.B if Worker.A in self._seats else Worker.A
 
     def _start_worker(self, place: Worker, now_ns: int) -> None:
-        seat = self._seats[place]
+        seat, candidate = self._seats[place], place == self._challenger and place != self._driver
         self._epoch += 1
-        seat.started(self._spawner.worker(place, seat.release, self._epoch), self._epoch, now_ns)
+        child = self._spawner.worker(place, seat.release, self._epoch, candidate=candidate)
+        seat.started(child, self._epoch, now_ns)
 
     def _watch(self, place: Worker, now_ns: int, forgiving: bool) -> None:
         """One seat: start it where that is due, act on what became of its worker."""
@@ -184,15 +173,17 @@ class Supervisor:
             return
         if pulse is Pulse.READY:
             self._is_ready(seat, now_ns)
-        elif pulse is not Pulse.LOADING:
+        elif pulse is Pulse.SHADOW and place == self._challenger:
+            self._on(On.LOADED, now_ns)
+        elif pulse not in (Pulse.LOADING, Pulse.SHADOW):
             self._is_gone(seat, pulse, now_ns)
 
     def _is_ready(self, seat: Seat, now_ns: int) -> None:
-        """Select the driver's new worker; tell the table that the candidate is loaded."""
+        """Select the driver's new worker; tell the table that the candidate is admitted."""
         if seat.place == self._driver and self._selection.epoch != seat.epoch:
             self._select(seat)
-        if seat.place == self._challenger and self._step is Step.LOADING:
-            self._on(On.LOADED, now_ns)
+        if seat.place == self._challenger:
+            self._on(On.ADMITTED, now_ns)
 
     def _is_gone(self, seat: Seat, pulse: Pulse, now_ns: int) -> None:
         """A worker died, hung or refused: the candidate's is the table's matter, any other is started again."""
@@ -320,7 +311,7 @@ class Supervisor:
     def _is_safe(self, now_ns: int) -> bool:
         """Whether the candidate may take over now: its plan is one that the follower calls fresh, and the vehicle agrees."""
         seat = self._seats.get(self._challenger) if self._challenger is not None else None
-        if seat is None or seat.due_ns is not None:
+        if seat is None or seat.due_ns is not None or seat.pulse(now_ns) is not Pulse.READY:
             return False
         plans = self._plans[seat.place]
         plans.news(now_ns)
@@ -362,31 +353,3 @@ def _event_of(pulse: Pulse, deaths: int) -> On:
     if pulse is Pulse.REFUSED:
         return On.REFUSED
     return On.DIED if pulse is Pulse.DEAD and deaths < 2 else On.LOST
-
-
-@dataclass(frozen=True, slots=True)
-class _Earlier:
-    """What a supervisor before this one left on the boards."""
-
-    epoch: int
-    request: int
-    selection: Selection
-
-
-def _earlier(run: Path, mono_ns: int) -> _Earlier:
-    """Epochs go on above every epoch that any worker had; the last selection stays until another worker is ready."""
-    policy: Feed[PolicyRecord] = Feed(run / POLICY_BOARD, POLICY)
-    policy.news(mono_ns)
-    epochs = [0]
-    for place in Worker:
-        worker: Feed[WorkerRecord] = Feed(run / worker_board(place), WORKER)
-        worker.news(mono_ns)
-        if worker.latest:
-            epochs.append(worker.latest.record.epoch)
-        worker.close()
-    policy.close()
-    if policy.latest is None:
-        return _Earlier(max(epochs), 0, Selection(Worker.A, 0, raw_from_digest(None)))
-    last = policy.latest.record
-    selection = Selection(Worker(last.worker & 1), last.epoch, last.digest)
-    return _Earlier(max(*epochs, last.epoch), last.request, selection)

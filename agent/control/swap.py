@@ -2,8 +2,8 @@
 
 Owns: the steps of a candidate and what each event makes of them. Must not know: processes, boards, time.
 
-    NONE ─load→ LOADING ─loaded→ READY ─go→ GOING ─safe→ DRIVING ─keep→ NONE
-                   └─refused, lost→ REFUSED      └─lost→ FAILED ←─breached, died, lost, return─┘
+    NONE ─load→ LOADING ─loaded→ SHADOW ─admitted→ READY ─go→ GOING ─safe→ DRIVING ─keep→ NONE
+                   └──refused, lost─┴──→ REFUSED ←──┘           └─lost→ FAILED ←─breached, died, lost, return─┘
 A pair that has no row changes nothing: a late or repeated order is answered with how things stand.
 """
 
@@ -18,6 +18,8 @@ class Step(Enum):
 
     NONE = auto()
     LOADING = auto()
+    SHADOW = auto()
+    """Loaded and checked; decides in shadow until its latency is admitted."""
     READY = auto()
     GOING = auto()
     """Told to drive; waits for a plan of its own and a safe moment."""
@@ -35,6 +37,7 @@ class On(Enum):
     RETURN = auto()
     DROP = auto()
     LOADED = auto()
+    ADMITTED = auto()
     DIED = auto()
     """Its process ended without a word, for the first time; the shell starts it again by itself."""
     REFUSED = auto()
@@ -84,12 +87,19 @@ ROWS: dict[tuple[Step, On], Row] = {
     (Step.REFUSED, On.LOAD): _FRESH,
     (Step.FAILED, On.LOAD): _FRESH,
     (Step.LOADING, On.LOAD): _AGAIN,
+    (Step.SHADOW, On.LOAD): _AGAIN,
     (Step.READY, On.LOAD): _AGAIN,
-    (Step.LOADING, On.LOADED): Row(Step.READY),
+    (Step.LOADING, On.LOADED): Row(Step.SHADOW),
+    (Step.LOADING, On.ADMITTED): Row(Step.READY),
     (Step.LOADING, On.DIED): Row(Step.LOADING),
     (Step.LOADING, On.REFUSED): _REFUSED,
     (Step.LOADING, On.LOST): _REFUSED,
     (Step.LOADING, On.DROP): _GONE,
+    (Step.SHADOW, On.ADMITTED): Row(Step.READY),
+    (Step.SHADOW, On.DIED): Row(Step.LOADING),
+    (Step.SHADOW, On.REFUSED): _REFUSED,
+    (Step.SHADOW, On.LOST): _REFUSED,
+    (Step.SHADOW, On.DROP): _GONE,
     (Step.READY, On.GO): Row(Step.GOING),
     (Step.READY, On.DIED): Row(Step.LOADING),
     (Step.READY, On.REFUSED): _REFUSED,
@@ -122,6 +132,7 @@ def next_row(step: Step, on: On) -> Row:
 SHOWN: dict[Step, CandidateState] = {
     Step.NONE: CandidateState.NONE,
     Step.LOADING: CandidateState.LOADING,
+    Step.SHADOW: CandidateState.SHADOW,
     Step.READY: CandidateState.READY,
     Step.GOING: CandidateState.READY,
     Step.DRIVING: CandidateState.DRIVING,

@@ -17,9 +17,10 @@ import numpy as np
 from agent.board.change import POLICY, POLICY_BOARD, CandidateState, PolicyRecord
 from agent.board.feed import Feed
 from agent.board.records import HORIZON_MAX, POWER, POWER_BOARD, PowerRecord
+from agent.control.admission import Admission, Standing
 from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.shadow import Beside
-from agent.errors import PolicyWorkerError
+from agent.errors import LatencyAdmissionError, PolicyWorkerError
 from agent.ports import Clock
 from models.contract import PolicyContract
 from models.errors import ContractMismatchError, NotNowError, RoskvaError
@@ -39,8 +40,12 @@ _POWER_MAX_AGE_NS = 3 * _S
 _FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 1.0, 8, 2
 """What an ordinary policy may take where nobody governs: inside every envelope, whatever the clock was left at."""
 _SHADOW_HZ = 2.0
-_BESIDE = frozenset((CandidateState.LOADING, CandidateState.READY, CandidateState.DRIVING))
+_BESIDE = frozenset(
+    (CandidateState.LOADING, CandidateState.SHADOW, CandidateState.READY, CandidateState.DRIVING)
+)
 """While a candidate is in one of these, two workers are loaded."""
+_HALVED_HZ = 4.0
+"""From this rate on a candidate whose latency is looked at takes half: the driver keeps 2 Hz at least."""
 _SHADOW_KEPT = 2
 """Shadow decisions remembered: the follower may take over at the latest one or at the one before."""
 _MAX_FAILURES = 10
@@ -77,9 +82,16 @@ class ObservationSource(Protocol):
         ...
 
 
+def _never() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a worker is built from. `connect` opens the plant for a contract, or raises `RoskvaError`."""
+    """What a worker is built from. `connect` opens the plant for a contract, or raises `RoskvaError`.
+
+    `kept_waiting_ns` is how long this thread was kept from a processor by others, since it began.
+    """
 
     run: Path
     clock: Clock
@@ -87,6 +99,7 @@ class Surroundings:
     connect: Callable[[PolicyContract], ObservationSource]
     decision_hz: float
     stopping: Callable[[], bool]
+    kept_waiting_ns: Callable[[], int] = _never
 
 
 class Turn(NamedTuple):
@@ -109,8 +122,13 @@ def serve(post: Post, around: Surroundings) -> int:
             )
         publisher.promised(loaded.policy.contract, loaded.limits, around.clock.mono_ns())
         source = _connected(loaded.policy.contract, around, publisher)
-        publisher.ready(loaded.version, loaded.precision, around.clock.mono_ns())
-        DecideLoop(post, around, loaded.policy, publisher).run(source)
+        publisher.loaded(loaded.version, loaded.precision, around.clock.mono_ns())
+        loop = DecideLoop(post, around, loaded.policy, publisher)
+        if post.candidate:
+            loop.be_admitted(source, round(loaded.limits.decision_p99_ms * 1e6))
+        if not around.stopping():
+            publisher.ready(around.clock.mono_ns())
+        loop.run(source)
     except RoskvaError as error:
         publisher.refused(error, around.clock.mono_ns())
         return error.exit_code
@@ -145,28 +163,50 @@ class DecideLoop:
         self._failures = 0
         self._drove = False
         self._due_ns = 0
+        self._seen: Observation | None = None
         self._decided: Observation | None = None
+        self._told_ns = self._clock.mono_ns()
+        self._admission: Admission | None = None
         self._shadow: deque[DecisionRecord] = deque(maxlen=_SHADOW_KEPT)
+
+    def be_admitted(self, source: ObservationSource, promised_ns: int) -> None:
+        """Decide in shadow until `promised_ns` is admitted, or until told to stop.
+
+        Raises `LatencyAdmissionError` where it is not, `PolicyWorkerError` where a decision fails, and `NotNowError` where too
+        few could be made: nobody shows the world, or the governor lets nothing be decided.
+        """
+        admission = self._admission = Admission(promised_ns)
+        until_ns = self._clock.mono_ns() + admission.patience_ns
+        while admission.standing is Standing.OPEN and not self._around.stopping():
+            if self._clock.mono_ns() > until_ns:
+                raise NotNowError(f"the latency could not be looked at for want of decisions: {admission}")
+            self._pass(source)
+            admission = self._admission
+        self._admission = None
+        if admission.standing is Standing.REFUSED:
+            raise LatencyAdmissionError(str(admission))
 
     def run(self, source: ObservationSource) -> None:
         """Decide until told to stop. Raises `PolicyWorkerError` where the policy fails ten times in a row."""
-        seen: Observation | None = None
-        alive_ns = self._clock.mono_ns()
         while not self._around.stopping():
-            now_ns = self._clock.mono_ns()
-            seen = self._believable(source.news(now_ns), now_ns) or seen
-            turn = self._turn(now_ns)
-            if seen is not None and seen is not self._decided and self._is_due(seen, turn):
-                self._count_skipped(seen, turn)
-                self._decide(seen, turn)
-                alive_ns = self._clock.mono_ns()
-                continue
-            if now_ns - alive_ns >= _ALIVE_NS:
-                self._publisher.alive(now_ns)
-                alive_ns = now_ns
-            nap_ns = min(max(self._due_ns - now_ns, _POLL_NS), _NAP_NS)
-            if not source.wait(now_ns + nap_ns):
-                self._clock.sleep_until(now_ns + nap_ns)
+            self._pass(source)
+
+    def _pass(self, source: ObservationSource) -> None:
+        """Decide on what is due, or wait for it."""
+        now_ns = self._clock.mono_ns()
+        seen = self._seen = self._believable(source.news(now_ns), now_ns) or self._seen
+        turn = self._turn(now_ns)
+        if seen is not None and seen is not self._decided and self._is_due(seen, turn):
+            self._count_skipped(seen, turn)
+            self._decide(seen, turn)
+            self._told_ns = self._clock.mono_ns()
+            return
+        if now_ns - self._told_ns >= _ALIVE_NS:
+            self._publisher.alive(now_ns)
+            self._told_ns = now_ns
+        nap_ns = min(max(self._due_ns - now_ns, _POLL_NS), _NAP_NS)
+        if not source.wait(now_ns + nap_ns):
+            self._clock.sleep_until(now_ns + nap_ns)
 
     def _believable(self, found: Observation | None, now_ns: int) -> Observation | None:
         """`found`, but for one of the future: no plan on it could be followed, and none would be due after it."""
@@ -186,8 +226,8 @@ class DecideLoop:
         if driving and not self._drove:
             self._take_over()
         self._drove = driving
-        beside = selected is not None and selected.record.candidate in _BESIDE
-        hz = _share_hz(min(hz, self._around.decision_hz), driving=driving, beside=beside)
+        candidate = selected.record.candidate if selected is not None else CandidateState.NONE
+        hz = _share_hz(min(hz, self._around.decision_hz), candidate, driving=driving)
         tokens = max(0, min(tokens, contract.reasoning.max_tokens))
         knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
         return Turn(round(_S / hz) if hz > 0 else 0, knobs, driving)
@@ -217,6 +257,7 @@ class DecideLoop:
 
     def _decide(self, seen: Observation, turn: Turn) -> None:
         sequence = self._post.epoch * DECISIONS_PER_EPOCH + self._made + 1
+        waited_ns = self._around.kept_waiting_ns()
         start_ns = self._clock.mono_ns()
         try:
             decision = self._policy.decide(seen, turn.knobs, sequence)
@@ -227,6 +268,10 @@ class DecideLoop:
         self._made += 1
         self._failures = 0
         now_ns = self._clock.mono_ns()
+        if self._admission is not None:
+            # A candidate gives way to everyone: what it waited for a processor is not the policy's time.
+            waited_ns = self._around.kept_waiting_ns() - waited_ns
+            self._admission = self._admission.after(now_ns - start_ns - waited_ns, turn.knobs)
         driving = self._turn(now_ns).driving
         plan = self._publisher.plan(decision, sequence, self._dt_ns, now_ns)
         observed_utc_ns = self._clock.utc_ns() - (self._clock.mono_ns() - seen.mono_ns)
@@ -243,19 +288,23 @@ class DecideLoop:
     def _failed(self, error: RoskvaError, busy_ns: int) -> None:
         self._failures += 1
         self._publisher.failed(busy_ns, self._clock.mono_ns())
+        if self._admission is not None:
+            raise PolicyWorkerError(f"a decision in shadow gave no plan that can be followed: {error}")
         if self._failures >= _MAX_FAILURES:
             raise PolicyWorkerError(f"{self._failures} decisions failed in a row, the last: {error}")
 
 
-def _share_hz(hz: float, *, driving: bool, beside: bool) -> float:
-    """This worker's part of the rate that the governor allows the device; a shadow takes a quarter at most.
+def _share_hz(hz: float, candidate: int, *, driving: bool) -> float:
+    """This worker's part of the rate that the governor allows the device, beside a `candidate` in the state given.
 
-    Both decide on the same watts: were the shadow not paid for, a change of release would leave the envelope.
+    A shadow takes a quarter at most, and half while its latency is looked at, so that this takes seconds. Both decide on the
+    same watts: were the shadow not paid for, a change of release would leave the envelope.
     """
-    shadow_hz = min(_SHADOW_HZ, hz / 4)
+    halved = candidate == CandidateState.SHADOW and hz >= _HALVED_HZ
+    shadow_hz = hz / 2 if halved else min(_SHADOW_HZ, hz / 4)
     if not driving:
         return shadow_hz
-    return hz - shadow_hz if beside else hz
+    return hz - shadow_hz if candidate in _BESIDE else hz
 
 
 def _knobs(power: PowerRecord | None) -> tuple[float, int, int]:

@@ -38,8 +38,8 @@ from models.runtime.load import check_runtime
 from models.trust.admit import DeviceIdentity, TrustAnchors, admit
 
 _LOOK_S = 0.1
-_LOAD_S = 300.0
-"""A worker may take this long to load, warm and check a release."""
+_LOAD_S = 900.0
+"""A worker may take this long to load, warm and check a release, and to have its latency admitted."""
 _CONTROL_S = 15.0
 """How long an absent `control` is waited for before the update is put off."""
 _REMIND_LOOKS = 50
@@ -185,7 +185,7 @@ class Steps:
                 continue
             if policy.candidate == CandidateState.READY:
                 return On.READY
-            if policy.candidate != CandidateState.LOADING:
+            if policy.candidate not in (CandidateState.LOADING, CandidateState.SHADOW):
                 return self._refused_by(policy, job)
         job.reason, job.detail = "control", "control does not run, or did not get the release ready in time"
         return On.NOT_NOW

@@ -218,6 +218,18 @@ def test_a_release_whose_golden_outputs_differ_is_refused_by_name_and_the_old_on
     driving.wait_for(lambda: driving.drives_well and driving.policy().driving == 1, 10.0)
 
 
+def test_a_release_that_is_slower_than_it_promises_is_refused_in_shadow_and_the_old_one_drives_on(
+    device: Device,
+) -> None:
+    device.slot("a", Behaviour())
+    device.slot("b", Behaviour(decide_s=0.1))
+    device.start("a", OLD)
+    device.order(SwapOrder.LOAD)
+    device.wait_for(lambda: device.policy().candidate == CandidateState.REFUSED, 30.0)
+    assert text_from(device.policy().reason) == "latency-admission"
+    assert device.drives_well
+
+
 def child_named(device: Device, name: str) -> psutil.Process:
     """The child of the control process whose program has `name` in it."""
     return next(child for child in children_of(device) if any(name in word for word in child.cmdline()))
@@ -335,7 +347,8 @@ def test_a_release_that_breaks_in_its_trial_gives_the_wheel_back(
     device: Device, failure: str, reason: str
 ) -> None:
     device.slot("a", Behaviour(acceleration_mps2=0.3))
-    device.slot("b", Behaviour(acceleration_mps2=0.5, failure=failure, fail_after=10))
+    # Later than in shadow: what fails there never drives.
+    device.slot("b", Behaviour(acceleration_mps2=0.5, failure=failure, fail_after=40))
     device.start("a", OLD)
     device.order(SwapOrder.LOAD)
     device.wait_for(lambda: device.policy().candidate == CandidateState.READY, 30.0)

@@ -1,6 +1,7 @@
 """A policy worker in virtual time: loading, latest observation wins, knobs, what is dropped, what is told."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -137,6 +138,8 @@ class Bench:
         paused_s: tuple[float, float] = (1e9, 1e9),
         jump: tuple[int, int] = (0, 0),
         limits: ReleaseLimits = RELEASE_LIMITS,
+        candidate: bool = False,
+        kept_waiting_ns: Callable[[], int] = lambda: 0,
     ) -> int:
         """Run a worker of epoch 3 for `seconds` of the clock; returns its exit status."""
         policy = SpyPolicy(small_contract(), DIGEST, settings, self.clock.advance)
@@ -149,8 +152,10 @@ class Bench:
             return cameras
 
         loader = Loader(policy, error, limits)
-        around = Surroundings(self.run, self.clock, loader, connect, 10.0, lambda: self._stopping(cameras))
-        return serve(Post(Worker.A, "a", DIGEST, 3, 42), around)
+        around = Surroundings(
+            self.run, self.clock, loader, connect, 10.0, lambda: self._stopping(cameras), kept_waiting_ns
+        )
+        return serve(Post(Worker.A, "a", DIGEST, 3, 42, candidate), around)
 
     def governs(self, hz: float, tokens: int = 14, steps: int = 4, *, lives: bool = True) -> None:
         """The governor's knobs, told again and again while it `lives`."""
@@ -460,7 +465,10 @@ def test_latencies_are_the_drivers_and_not_those_of_the_time_in_shadow(bench: Be
 
 
 @pytest.mark.parametrize("hz", [2.0, 4.0, 10.0])
-@pytest.mark.parametrize("candidate", [CandidateState.LOADING, CandidateState.READY, CandidateState.DRIVING])
+@pytest.mark.parametrize(
+    "candidate",
+    [CandidateState.LOADING, CandidateState.SHADOW, CandidateState.READY, CandidateState.DRIVING],
+)
 def test_two_workers_together_decide_no_oftener_than_the_governor_allows(
     tmp_path: Path, candidate: CandidateState, hz: float
 ) -> None:
@@ -495,3 +503,86 @@ def test_the_shadow_plan_that_the_follower_took_over_on_is_told(bench: Bench) ->
     assert sequences == sorted(sequences)
     assert sequences[0] <= 3 * DECISIONS_PER_EPOCH + 4
     assert sequences == list(range(sequences[0], sequences[-1] + 1))
+
+
+@pytest.fixture
+def shadow(bench: Bench) -> Bench:
+    """A candidate beside a driver, with its latency to be looked at."""
+    bench.selects(2, CandidateState.SHADOW)
+    return bench
+
+
+def test_a_candidate_is_ready_after_eight_decisions_within_its_promise_and_that_takes_seconds(
+    shadow: Bench,
+) -> None:
+    shadow.serve(1.3, SimulatedSettings(visual_s=0.03), candidate=True)
+    assert (shadow.figures.state, shadow.figures.decisions) == (WorkerState.SHADOW, 7)
+    shadow.serve(1.5, SimulatedSettings(visual_s=0.03), candidate=True)
+    assert (shadow.figures.state, shadow.figures.decisions) == (WorkerState.READY, 8)
+
+
+def test_a_candidate_that_takes_longer_than_it_promises_is_refused_by_name(shadow: Bench) -> None:
+    assert shadow.serve(60.0, SimulatedSettings(visual_s=0.06), candidate=True) == 3
+    assert (shadow.figures.state, shadow.figures.decisions) == (WorkerState.REFUSED, 3)
+    assert text_from(shadow.figures.reason) == "latency-admission"
+    assert text_from(shadow.figures.detail) == "3 of 3 decisions took longer than the promised 50 ms"
+    assert shadow.decisions() == []
+
+
+def test_who_drives_already_is_not_kept_from_it_by_being_slow(bench: Bench) -> None:
+    bench.serve(1.0, SimulatedSettings(visual_s=0.06))
+    assert bench.figures.state == WorkerState.READY
+
+
+def test_what_a_candidate_waits_for_a_processor_is_not_its_own_time(shadow: Bench) -> None:
+    """It gives way to everyone on the device: of 60 ms, it was kept waiting for 25."""
+    waited = iter(range(0, 10**12, 25_000_000))
+    shadow.serve(3.0, SimulatedSettings(visual_s=0.06), candidate=True, kept_waiting_ns=lambda: next(waited))
+    assert shadow.figures.state == WorkerState.READY
+    assert shadow.figures.slow == shadow.figures.decisions
+
+
+def test_a_candidate_whose_decision_fails_in_shadow_is_refused(shadow: Bench) -> None:
+    failing = SimulatedSettings(failure=Failure.NOT_FINITE, fail_after=3)
+    assert shadow.serve(60.0, failing, candidate=True) == 1
+    assert (text_from(shadow.figures.reason), shadow.figures.failed) == ("policy-worker", 1)
+    assert "not a finite number" in text_from(shadow.figures.detail)
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_candidate_that_is_shown_nothing_or_may_decide_nothing_is_put_off_and_not_blamed(
+    shadow: Bench, blind: bool
+) -> None:
+    """Deny by default, and not for ever: 90 s and twenty decisions of what is promised."""
+    start_ns = shadow.clock.mono_ns()
+    shadow.governs(10.0 if blind else 0.0)
+    assert shadow.serve(600.0, paused_s=(0.0 if blind else 1e9, 1e9), candidate=True) == 5
+    assert (shadow.clock.mono_ns() - start_ns) / _S == pytest.approx(91.0, abs=0.2)
+    assert (shadow.figures.state, text_from(shadow.figures.reason)) == (WorkerState.REFUSED, "not-now")
+
+
+def test_what_was_decided_at_other_knobs_admits_nobody(shadow: Bench) -> None:
+    class Turning(FakeClock):
+        """The governor has other knobs after 1.2 s."""
+
+        def sleep_until(self, mono_ns: int) -> None:
+            if self.mono_ns() < 2.2 * _S <= mono_ns:
+                shadow.governs(10.0, tokens=3)
+            super().sleep_until(mono_ns)
+
+    shadow.clock = Turning()
+    shadow.governs(10.0)
+    shadow.serve(2.4, candidate=True)
+    assert (shadow.figures.state, shadow.figures.decisions) == (WorkerState.SHADOW, 12)
+    shadow.serve(3.0, candidate=True)
+    assert shadow.figures.state == WorkerState.READY
+
+
+def test_a_candidate_that_is_looked_at_shares_the_rate_only_where_enough_is_left_to_drive_by(
+    shadow: Bench,
+) -> None:
+    for hz, decided in ((8.0, 8), (2.0, 2)):
+        shadow.seen.clear()
+        shadow.governs(hz)
+        shadow.serve(2.0, candidate=True)
+        assert len(shadow.seen) == decided

@@ -71,12 +71,14 @@ class FakeSpawner:
 
     followers: list[FakeChild] = field(default_factory=list)
     workers: list[tuple[Worker, Release, int, FakeChild]] = field(default_factory=list)
+    candidates: list[int] = field(default_factory=list)
 
     def follower(self) -> FakeChild:
         self.followers.append(FakeChild("follower"))
         return self.followers[-1]
 
-    def worker(self, place: Worker, release: Release, epoch: int) -> FakeChild:
+    def worker(self, place: Worker, release: Release, epoch: int, *, candidate: bool) -> FakeChild:
+        self.candidates += [epoch] if candidate else []
         child = FakeChild(f"worker {place.letter} {epoch}")
         self.workers.append((place, release, epoch, child))
         return child
@@ -124,7 +126,7 @@ class Bench:
         saw_s_ago: float = 0.0,
         failed: int = 0,
     ) -> None:
-        """The worker that was started last (or that of `epoch`) writes its board; READY ones have a plan."""
+        """The worker that was started last (or that of `epoch`) writes its board; loaded ones have a plan."""
         place, release, latest = next(
             (p, r, e) for p, r, e, _ in reversed(self.spawner.workers) if epoch in (None, e)
         )
@@ -138,7 +140,7 @@ class Bench:
             failed=failed,
         )
         self._workers[place].write(told, now_ns)
-        if state is WorkerState.READY:
+        if state in (WorkerState.SHADOW, WorkerState.READY):
             seen_ns = now_ns - round(saw_s_ago * 1e9)
             plan = PlanRecord(
                 latest * 10_000_000, latest, seen_ns, now_ns, 100_000_000, 1, told.digest, bytes(8)
@@ -239,6 +241,64 @@ def test_a_refused_candidate_tells_its_reason_and_is_not_tried_again(bench: Benc
     assert (refused.candidate, text_from(refused.reason)) == (CandidateState.REFUSED, "golden-mismatch")
     assert (refused.driving, refused.restarts) == (1, 0)
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
+
+
+def test_only_a_candidate_is_started_as_one(bench: Bench) -> None:
+    bench.drive_candidate()
+    assert bench.spawner.candidates == [2]
+    bench.order(SwapOrder.KEEP)
+    bench.cycle()
+    bench.kill_worker(2)
+    bench.cycle(2)
+    assert (bench.spawner.workers[-1][2], bench.spawner.candidates) == (3, [2])
+
+
+def test_a_candidate_that_is_not_admitted_yet_is_in_shadow_and_does_not_go(bench: Bench) -> None:
+    bench.load_candidate()
+    bench.says(WorkerState.SHADOW)
+    assert bench.cycle().candidate == CandidateState.SHADOW
+    bench.order(SwapOrder.GO)
+    assert bench.cycle(3).candidate == CandidateState.SHADOW
+    bench.says(WorkerState.READY)
+    assert bench.cycle().candidate == CandidateState.READY
+
+
+def test_a_candidate_that_dies_after_go_is_admitted_anew_before_it_takes_over(bench: Bench) -> None:
+    bench.load_candidate()
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.safe = 0
+    bench.order(SwapOrder.GO)
+    bench.cycle()
+    bench.kill_worker(2)
+    bench.cycle(2)
+    bench.safe = 1
+    bench.says(WorkerState.SHADOW)
+    bench.cycle(5)
+    assert (bench.policy.worker, bench.spawner.candidates) == (Worker.A, [2, 3])
+    bench.says(WorkerState.READY)
+    assert bench.cycle().candidate == CandidateState.DRIVING
+
+
+def test_a_candidate_that_is_too_slow_in_shadow_is_refused_by_name_and_the_old_one_drives_on(
+    bench: Bench,
+) -> None:
+    bench.load_candidate()
+    bench.says(WorkerState.SHADOW)
+    bench.cycle()
+    bench.says(WorkerState.REFUSED, "latency-admission")
+    refused = bench.cycle(20)
+    assert (refused.candidate, text_from(refused.reason)) == (CandidateState.REFUSED, "latency-admission")
+    assert (refused.driving, bench.spawner.running) == (1, [(Worker.A, OLD.digest)])
+
+
+def test_a_candidate_that_hangs_in_shadow_is_refused_within_seconds(bench: Bench) -> None:
+    bench.load_candidate()
+    bench.says(WorkerState.SHADOW)
+    for _ in range(70):
+        bench.says(WorkerState.READY, epoch=1)
+        bench.cycle()
+    assert (bench.policy.candidate, bench.policy.worker) == (CandidateState.REFUSED, Worker.A)
 
 
 def test_a_candidate_that_dies_in_its_trial_loses_the_wheel_at_once(bench: Bench) -> None:

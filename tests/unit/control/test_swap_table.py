@@ -16,6 +16,7 @@ def test_only_a_candidate_that_was_loaded_told_to_go_and_is_at_a_safe_moment_eve
         (Step.READY, On.GO),
         (Step.GOING, On.DIED),
     }
+    assert {on for (_, on), row in ROWS.items() if row.to is Step.READY} == {On.ADMITTED}
 
 
 def test_whatever_ends_a_trial_but_keep_gives_the_wheel_back() -> None:
@@ -50,4 +51,4 @@ def test_in_any_order_of_events_there_is_never_a_second_candidate_and_none_is_le
         for do in row.do:
             candidates += {Do.START: 1, Do.STOP_CANDIDATE: -1, Do.STOP_OTHER: -1}.get(do, 0)
         step = row.to
-        assert candidates == (step in {Step.LOADING, Step.READY, Step.GOING, Step.DRIVING})
+        assert candidates == (step in {Step.LOADING, Step.SHADOW, Step.READY, Step.GOING, Step.DRIVING})
