@@ -15,6 +15,8 @@ from models.wire.topics import check_id
 
 CONFIG_PATH = "etc/roskva/agent.toml"
 
+WORKER_NICE = 5
+"""How nice the driver's worker is; the unit of `control` allows no less."""
 _Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
@@ -44,13 +46,20 @@ class PathsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ControlSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The loop. `core` -1 pins nothing; a priority of 0 asks for no real-time class."""
+    """The loop. `core` -1 pins nothing; a priority of 0 asks for no real-time class.
+
+    Until it drives, a candidate may take `candidate_memory_bytes`, and `candidate_memory_ratio` times the bytes of its
+    release; a ratio of 0 is no limit.
+    """
 
     tick_hz: Annotated[float, msgspec.Meta(ge=50, le=200)] = 100.0
     decision_hz: Annotated[float, msgspec.Meta(gt=0, le=30)] = 10.0
     priority: Annotated[int, msgspec.Meta(ge=0, le=90)] = 50
     core: Annotated[int, msgspec.Meta(ge=-1, le=1023)] = -1
     threads: Annotated[int, msgspec.Meta(ge=1, le=14)] = 1
+    candidate_nice: Annotated[int, msgspec.Meta(ge=WORKER_NICE, le=19)] = 15
+    candidate_memory_bytes: Annotated[int, msgspec.Meta(ge=1 << 28)] = 2 << 30
+    candidate_memory_ratio: Annotated[float, msgspec.Meta(ge=0, le=64)] = 4.0
 
 
 class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -42,6 +42,12 @@ class LatencyAdmissionError(RefusedError):
     code = "latency-admission"
 
 
+class MemoryLimitError(RefusedError):
+    """The candidate needs more memory than it may take beside the driver."""
+
+    code = "memory-limit"
+
+
 class QuarantinedError(RefusedError):
     """The release failed on this device before."""
 

@@ -19,7 +19,8 @@ from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
 from agent.adapters.systemd import Notifier
 from agent.board.records import Worker
-from agent.config import AgentConfig
+from agent.config import WORKER_NICE, AgentConfig
+from agent.control.allowance import promote
 from agent.control.seat import Child, Release
 from agent.control.supervisor import CYCLE_NS, LiveSource, Spawner, Supervisor
 from models.digest import digest_from_text
@@ -51,6 +52,11 @@ class PythonSpawner:
         words = ("--place", place.letter, "--slot", release.slot, "--digest", release.digest)
         beside = ("--candidate",) if candidate else ()
         return self._spawn(self.worker_program, (*words, "--epoch", str(epoch), *beside))
+
+    def promote(self, pid: int) -> None:
+        """Let a worker take what the driver may."""
+        if not promote(pid, WORKER_NICE):
+            _LOG.warning("worker %d drives with a candidate's limits: the kernel does not lift them", pid)
 
     def _spawn(self, program: tuple[str, ...], words: tuple[str, ...]) -> Child:
         common = ("--root", str(self.root), "--parent", str(os.getpid()))

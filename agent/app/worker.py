@@ -1,6 +1,6 @@
 """The policy worker process: `python -P -m agent.app.worker --root R --place a --slot S --digest D --epoch N`.
 
-Owns: the real loader (verify, load, golden outputs), the plant, niceness. Must not know: how decisions are made.
+Owns: the real loader (verify, load, golden outputs), the plant, what a candidate is held to. Must not know: how decisions are made.
 The supervisor in `agent.app.control` starts it for one release and takes it along when it dies.
 """
 
@@ -15,8 +15,8 @@ from agent.adapters.clock import MonotonicClock
 from agent.adapters.plant_file import read_plant
 from agent.adapters.plant_shared import SharedPlant
 from agent.board.records import Worker
-from agent.config import AgentConfig, load_config
-from agent.control.allowance import kept_waiting_ns
+from agent.config import WORKER_NICE, AgentConfig, ControlSection, load_config
+from agent.control.allowance import confine, is_confined, kept_waiting_ns
 from agent.control.publish import Post
 from agent.control.realtime import die_with
 from agent.control.worker import LoadedPolicy, PolicyLoader, Surroundings, serve
@@ -27,7 +27,6 @@ from models.release.names import check_name
 from models.runtime.load import load_policy
 from models.runtime.policy import Policy
 
-_NICER = 5
 TRUST_POLICY = "trust/builders.json"
 _MAX_POLICY_BYTES = 1 << 20
 
@@ -104,7 +103,11 @@ def work(arguments: Arguments, loader: PolicyLoader, config: AgentConfig) -> int
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides, also at a terminal
     if not die_with(arguments.parent_pid):
         return 0
-    os.nice(_NICER)
+    if arguments.post.candidate:
+        slot = arguments.root / config.paths.state / "slots" / arguments.post.slot
+        confine(config.control.candidate_nice, candidate_memory_bytes(config.control, _bytes_in(slot)))
+    else:
+        confine(WORKER_NICE, 0)
     run = arguments.root / config.paths.run
     around = Surroundings(
         run=run,
@@ -114,8 +117,22 @@ def work(arguments: Arguments, loader: PolicyLoader, config: AgentConfig) -> int
         decision_hz=config.control.decision_hz,
         stopping=lambda: bool(stopped),
         kept_waiting_ns=kept_waiting_ns,
+        is_confined=is_confined,
     )
     return serve(arguments.post, around)
+
+
+def candidate_memory_bytes(control: ControlSection, release_bytes: int) -> int:
+    """What a candidate may take with a release of so many bytes; 0 is no limit."""
+    if not control.candidate_memory_ratio:
+        return 0
+    return control.candidate_memory_bytes + round(control.candidate_memory_ratio * release_bytes)
+
+
+def _bytes_in(slot: Path) -> int:
+    """The bytes of the files in `slot`: they are counted, for nothing that the release says of itself is verified yet."""
+    files = (path.lstat() for path in slot.rglob("*") if path.is_file())
+    return sum(file.st_size for file in files)
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ Must not know: workers, clocks, what follows from a refusal.
 A release promises that 99 decisions of 100 take at most `decision_p99_ms`. Where that is just true, the number of longer ones
 among n is binomial(n, 0.01), and P(3 or more of 19) = 1 - 0.99¹⁹ - 19·0.01·0.99¹⁸ - C(19, 2)·0.01²·0.99¹⁷ = 8.6·10⁻⁴: the
 third longer one refuses the candidate. Eight without a longer one are enough, which ends most admissions sooner and can only
-lower the chance to refuse wrongly. One whose every second decision is too long passes in 1 of 230 cases, one whose every
+lower the chance to refuse wrongly. One whose every second decision is too long passes in 1 of 240 cases, one whose every
 decision is in none; what is seldom too long is seen in the trial, which goes on counting.
 """
 

@@ -1,12 +1,51 @@
 """What a candidate may take of the machine beside the driver, and what it was kept waiting for that.
 
-Owns: the system calls. Must not know: when a candidate becomes the driver. Linux; elsewhere nothing is known or limited.
+Owns: the system calls. Must not know: what the limits are, when a candidate becomes the driver. Not Linux: nothing is limited.
+
+Niceness is each thread's own (setpriority(2), BUGS). Memory is what the process alone may write, mapped or not
+(RLIMIT_DATA, getrlimit(2)): graphics drivers reserve addresses by the terabyte, so addresses are not limited.
 """
 
+import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
+
+
+def confine(nice: int, memory_bytes: int) -> None:
+    """Hold this process to `nice` and to `memory_bytes` of its own; 0 is no limit. Call it before there are threads.
+
+    The limit is soft: whoever is the same user can lift it.
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    most_bytes = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if memory_bytes and (most_bytes == resource.RLIM_INFINITY or memory_bytes < most_bytes):
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, most_bytes))
+
+
+def promote(pid: int, nice: int) -> bool:
+    """Give all threads of `pid` this `nice` and lift its limit of memory; whether the kernel allowed both.
+
+    A lower niceness takes RLIMIT_NICE of 20 - `nice` at least, or CAP_SYS_NICE.
+    """
+    try:
+        most_bytes = resource.prlimit(pid, resource.RLIMIT_DATA)[1]
+        resource.prlimit(pid, resource.RLIMIT_DATA, (most_bytes, most_bytes))
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def is_confined() -> bool:
+    """Whether this process may take less memory than it could be given."""
+    soft, most = resource.getrlimit(resource.RLIMIT_DATA)
+    return soft != most
 
 
 def kept_waiting_ns() -> int:

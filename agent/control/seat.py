@@ -74,6 +74,11 @@ class _Occupied:
 
     _child: Child | None = None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process that was started here last, 0 where none was."""
+        return self._child.pid if self._child else 0
+
     def end(self) -> None:
         """Kill the child and reap it: it has nothing to save."""
         if self._child is not None:

@@ -57,6 +57,10 @@ class Spawner(Protocol):
         """Start a policy worker for `release` in `place`; a `candidate` has to be admitted, within its limits."""
         ...
 
+    def promote(self, pid: int) -> None:
+        """Lift a candidate's limits from a worker: it drives now."""
+        ...
+
 
 LiveSource = Callable[[], Release | None]
 """Reads which release is durably live, None where there is none; may raise `RoskvaError`."""
@@ -251,6 +255,7 @@ class Supervisor:
         self._driver = self._challenger
         self._set_on_trial()
         if self._driver is not None:
+            self._spawner.promote(self._seats[self._driver].pid)
             self._select(self._seats[self._driver])
 
     def _judge(self, now_ns: int) -> None:

@@ -20,7 +20,7 @@ from agent.board.records import HORIZON_MAX, POWER, POWER_BOARD, PowerRecord
 from agent.control.admission import Admission, Standing
 from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.shadow import Beside
-from agent.errors import LatencyAdmissionError, PolicyWorkerError
+from agent.errors import LatencyAdmissionError, MemoryLimitError, PolicyWorkerError
 from agent.ports import Clock
 from models.contract import PolicyContract
 from models.errors import ContractMismatchError, NotNowError, RoskvaError
@@ -50,6 +50,8 @@ _SHADOW_KEPT = 2
 """Shadow decisions remembered: the follower may take over at the latest one or at the one before."""
 _MAX_FAILURES = 10
 _PLANT_PATIENCE_NS = 15 * _S
+_SPARE_BYTES = 1 << 20
+"""Kept back so that a worker without memory can still say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,16 @@ def _never() -> int:
     return 0
 
 
+def _no() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a worker is built from. `connect` opens the plant for a contract, or raises `RoskvaError`.
 
-    `kept_waiting_ns` is how long this thread was kept from a processor by others, since it began.
+    `kept_waiting_ns` is how long this thread was kept from a processor by others, since it began; `is_confined` says whether
+    this process is held to a candidate's memory.
     """
 
     run: Path
@@ -100,6 +107,7 @@ class Surroundings:
     decision_hz: float
     stopping: Callable[[], bool]
     kept_waiting_ns: Callable[[], int] = _never
+    is_confined: Callable[[], bool] = _no
 
 
 class Turn(NamedTuple):
@@ -115,24 +123,38 @@ def serve(post: Post, around: Surroundings) -> int:
     publisher = Publisher(around.run, post)
     publisher.loading(around.clock.mono_ns())
     try:
-        loaded = around.loader.load()
-        if loaded.policy.release_digest != post.digest:
-            raise ContractMismatchError(
-                f"loaded {loaded.policy.release_digest}, and {post.digest} was ordered"
-            )
-        publisher.promised(loaded.policy.contract, loaded.limits, around.clock.mono_ns())
-        source = _connected(loaded.policy.contract, around, publisher)
-        publisher.loaded(loaded.version, loaded.precision, around.clock.mono_ns())
-        loop = DecideLoop(post, around, loaded.policy, publisher)
-        if post.candidate:
-            loop.be_admitted(source, round(loaded.limits.decision_p99_ms * 1e6))
-        if not around.stopping():
-            publisher.ready(around.clock.mono_ns())
-        loop.run(source)
+        _work(post, around, publisher)
     except RoskvaError as error:
         publisher.refused(error, around.clock.mono_ns())
         return error.exit_code
     return 0
+
+
+def _work(post: Post, around: Surroundings, publisher: Publisher) -> None:
+    """Raises the refusal that ends it, `MemoryLimitError` where a candidate gets no more memory."""
+    spare: list[bytes] = [bytes(_SPARE_BYTES)]
+    try:
+        _load_and_decide(post, around, publisher)
+    except MemoryError as error:
+        if not around.is_confined():
+            raise
+        spare.clear()
+        raise MemoryLimitError(f"no more memory for a candidate: {str(error)[:80]}") from None
+
+
+def _load_and_decide(post: Post, around: Surroundings, publisher: Publisher) -> None:
+    loaded = around.loader.load()
+    if loaded.policy.release_digest != post.digest:
+        raise ContractMismatchError(f"loaded {loaded.policy.release_digest}, and {post.digest} was ordered")
+    publisher.promised(loaded.policy.contract, loaded.limits, around.clock.mono_ns())
+    source = _connected(loaded.policy.contract, around, publisher)
+    publisher.loaded(loaded.version, loaded.precision, around.clock.mono_ns())
+    loop = DecideLoop(post, around, loaded.policy, publisher)
+    if post.candidate:
+        loop.be_admitted(source, round(loaded.limits.decision_p99_ms * 1e6))
+    if not around.stopping():
+        publisher.ready(around.clock.mono_ns())
+    loop.run(source)
 
 
 def _connected(contract: PolicyContract, around: Surroundings, publisher: Publisher) -> ObservationSource:

@@ -74,6 +74,7 @@ class _Graphs:
         try:
             outputs: list[Floats] = self._sessions[role].run(_OUTPUTS[role], dict(feed))
         except Exception as error:  # the runtime's errors have no root of their own
+            _check_memory(error)
             raise PolicyFailedError(f"{role} graph: {str(error)[:300]}") from error
         return outputs
 
@@ -104,6 +105,15 @@ def _check_cut(reports: Mapping[GraphRole, ModelReport]) -> None:
             raise ModelNotAllowedError(f"the graphs do not agree on their {what}: {sizes}")
 
 
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+
+
+def _check_memory(error: Exception) -> None:
+    """Raise `MemoryError` where the runtime got no memory: it has no error of its own for that, and no graph is to blame."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        raise MemoryError(str(error)[:300]) from error
+
+
 def _opened(graph: bytes, role: GraphRole, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -117,6 +127,7 @@ def _opened(graph: bytes, role: GraphRole, threads: int) -> onnxruntime.Inferenc
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors have no root of their own
+        _check_memory(error)
         raise ModelNotAllowedError(
             f"{role} graph: ONNX Runtime does not open it: {str(error)[:300]}"
         ) from error

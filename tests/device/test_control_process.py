@@ -230,6 +230,16 @@ def test_a_release_that_is_slower_than_it_promises_is_refused_in_shadow_and_the_
     assert device.drives_well
 
 
+def test_a_release_that_takes_too_much_memory_fails_alone_and_by_name(device: Device) -> None:
+    device.slot("a", Behaviour())
+    device.slot("b", Behaviour(takes_bytes=3 << 30))
+    device.start("a", OLD)
+    device.order(SwapOrder.LOAD)
+    device.wait_for(lambda: device.policy().candidate == CandidateState.REFUSED, 30.0)
+    assert text_from(device.policy().reason) == "memory-limit"
+    assert device.drives_well
+
+
 def child_named(device: Device, name: str) -> psutil.Process:
     """The child of the control process whose program has `name` in it."""
     return next(child for child in children_of(device) if any(name in word for word in child.cmdline()))
@@ -309,10 +319,13 @@ def test_a_new_release_takes_over_between_two_ticks(device: Device) -> None:
     device.start("a", OLD)
     device.order(SwapOrder.LOAD)
     device.wait_for(lambda: device.policy().candidate == CandidateState.READY, 30.0)
+    candidate = next(child for child in children_of(device) if NEW in child.cmdline())
+    assert candidate.nice() == 15
     device.applied()
     device.order(SwapOrder.GO)
     device.wait_for(lambda: device.policy().candidate == CandidateState.DRIVING, 10.0)
     device.wait_for(lambda: device.drives_well, 10.0)
+    assert candidate.nice() == 5
     device.let_pass(1.0)
     ticks, policy = device.applied(), device.policy()
     epochs = [tick.decision // DECISIONS_PER_EPOCH for tick in ticks]

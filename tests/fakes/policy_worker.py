@@ -4,7 +4,7 @@ Owns: a `PolicyLoader` that takes the behaviour from `simulated.json` in the slo
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -40,6 +40,8 @@ class Behaviour(msgspec.Struct, frozen=True):
     failure: str = "none"
     fail_after: int = 0
     golden: bool = True
+    takes_bytes: int = 0
+    """Memory that loading it takes."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class SimulatedLoader:
 
     slot: Path
     digest: Digest
+    taken: list[bytearray] = field(default_factory=list)
 
     def load(self) -> LoadedPolicy:
         """The policy that the slot describes. Raises `GoldenMismatchError` where it is told to."""
         behaviour = msgspec.json.decode((self.slot / BEHAVIOUR_NAME).read_bytes(), type=Behaviour)
         if not behaviour.golden:
             raise GoldenMismatchError("plan 0 is 1.3 m/s² off")
+        self.taken.append(bytearray(behaviour.takes_bytes))
         settings = SimulatedSettings(
             visual_s=behaviour.decide_s,
             waypoint=(behaviour.acceleration_mps2, behaviour.curvature_per_m),

@@ -107,7 +107,7 @@ class Loader:
     """Gives a policy, or raises."""
 
     policy: SimulatedPolicy
-    error: RoskvaError | None = None
+    error: Exception | None = None
     limits: ReleaseLimits = RELEASE_LIMITS
 
     def load(self) -> LoadedPolicy:
@@ -133,13 +133,14 @@ class Bench:
         seconds: float,
         settings: SimulatedSettings = _SOUND,
         *,
-        error: RoskvaError | None = None,
+        error: Exception | None = None,
         connected: RoskvaError | None = None,
         paused_s: tuple[float, float] = (1e9, 1e9),
         jump: tuple[int, int] = (0, 0),
         limits: ReleaseLimits = RELEASE_LIMITS,
         candidate: bool = False,
         kept_waiting_ns: Callable[[], int] = lambda: 0,
+        confined: bool = False,
     ) -> int:
         """Run a worker of epoch 3 for `seconds` of the clock; returns its exit status."""
         policy = SpyPolicy(small_contract(), DIGEST, settings, self.clock.advance)
@@ -153,7 +154,14 @@ class Bench:
 
         loader = Loader(policy, error, limits)
         around = Surroundings(
-            self.run, self.clock, loader, connect, 10.0, lambda: self._stopping(cameras), kept_waiting_ns
+            self.run,
+            self.clock,
+            loader,
+            connect,
+            10.0,
+            lambda: self._stopping(cameras),
+            kept_waiting_ns,
+            lambda: confined,
         )
         return serve(Post(Worker.A, "a", DIGEST, 3, 42, candidate), around)
 
@@ -586,3 +594,14 @@ def test_a_candidate_that_is_looked_at_shares_the_rate_only_where_enough_is_left
         shadow.governs(hz)
         shadow.serve(2.0, candidate=True)
         assert len(shadow.seen) == decided
+
+
+def test_a_candidate_that_gets_no_more_memory_is_refused_by_name(shadow: Bench) -> None:
+    assert shadow.serve(9.0, error=MemoryError("std::bad_alloc"), candidate=True, confined=True) == 3
+    assert text_from(shadow.figures.reason) == "memory-limit"
+    assert "std::bad_alloc" in text_from(shadow.figures.detail)
+
+
+def test_memory_that_the_device_does_not_have_is_not_blamed_on_a_release(bench: Bench) -> None:
+    with pytest.raises(MemoryError):
+        bench.serve(9.0, error=MemoryError())

@@ -72,6 +72,7 @@ class FakeSpawner:
     followers: list[FakeChild] = field(default_factory=list)
     workers: list[tuple[Worker, Release, int, FakeChild]] = field(default_factory=list)
     candidates: list[int] = field(default_factory=list)
+    promoted: list[int] = field(default_factory=list)
 
     def follower(self) -> FakeChild:
         self.followers.append(FakeChild("follower"))
@@ -79,9 +80,12 @@ class FakeSpawner:
 
     def worker(self, place: Worker, release: Release, epoch: int, *, candidate: bool) -> FakeChild:
         self.candidates += [epoch] if candidate else []
-        child = FakeChild(f"worker {place.letter} {epoch}")
+        child = FakeChild(f"worker {place.letter} {epoch}", pid=100 + epoch)
         self.workers.append((place, release, epoch, child))
         return child
+
+    def promote(self, pid: int) -> None:
+        self.promoted.append(pid)
 
     @property
     def running(self) -> list[tuple[Worker, Digest]]:
@@ -251,6 +255,16 @@ def test_only_a_candidate_is_started_as_one(bench: Bench) -> None:
     bench.kill_worker(2)
     bench.cycle(2)
     assert (bench.spawner.workers[-1][2], bench.spawner.candidates) == (3, [2])
+
+
+def test_a_candidate_is_held_to_its_limits_until_it_drives(bench: Bench) -> None:
+    bench.load_candidate()
+    bench.says(WorkerState.READY)
+    bench.cycle(3)
+    assert bench.spawner.promoted == []
+    bench.order(SwapOrder.GO)
+    bench.cycle(2)
+    assert bench.spawner.promoted == [102]
 
 
 def test_a_candidate_that_is_not_admitted_yet_is_in_shadow_and_does_not_go(bench: Bench) -> None:

@@ -1,5 +1,7 @@
 """What the ONNX policy adds to the port: it loads what is coherent, and hides nothing."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -152,3 +154,40 @@ def test_decoding_with_a_cache_says_what_decoding_at_once_says() -> None:
         feed = {"prefix": prefix, "tokens": np.array(said), "past_key": empty, "past_value": empty}
         assert int(np.argmax(_evaluated(graph, feed))) == expected
         said.append(expected)
+
+
+STARVED = """
+import os, resource
+from models.release.golden import full_knobs
+import models.runtime.onnx
+from models.runtime.load import load_policy
+from tests.fakes.tiny_policy import tiny_observation, tiny_release
+
+release = tiny_release()
+
+def outcome(more_bytes):
+    taken = next(line for line in open("/proc/self/status") if line.startswith("VmData"))
+    limit = int(taken.split()[1]) * 1024 + more_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    try:
+        policy = load_policy(release, threads=1)
+        policy.decide(tiny_observation(), full_knobs(policy.contract), 1)
+    except Exception as error:
+        return type(error).__name__
+    return "decided"
+
+for quarters in range(4, 48):
+    child = os.fork()
+    if child == 0:
+        print(outcome(quarters << 18), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+"""Loads and decides with more and more memory, each time in a process of its own."""
+
+
+def test_a_graph_is_not_blamed_for_memory_that_is_not_there() -> None:
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, check=True)
+    outcomes = set(done.stdout.split())
+    assert outcomes >= {"MemoryError", "decided"}
+    assert not outcomes & {"ModelNotAllowedError", "PolicyFailedError"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.config import AgentConfig, config_from_text
+from agent.config import WORKER_NICE, AgentConfig, config_from_text
 
 SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
 SERVICES = sorted(SYSTEMD.glob("*.service"))
@@ -108,6 +108,7 @@ def test_only_control_may_be_real_time_and_its_priority_fits_under_the_limit() -
     assert allowed == ["roskva-control.service"]
     limit = int(_values(_by_name("control"), "LimitRTPRIO")[0])
     assert config_from_text('[device]\nid="d"\nfleet="f"').control.priority <= limit
+    assert _values(_by_name("control"), "LimitNICE") == [f"+{WORKER_NICE}"]
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
