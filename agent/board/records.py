@@ -221,7 +221,7 @@ class LimitsRecord(NamedTuple):
     """What a release must be held to; the follower takes the stricter of this and its own.
 
     A plan whose `epoch` and `digest` have no such record is not followed. `decision_p99_ns` is the latency
-    that the release promises.
+    that the release promises, `max_decision_j` the module's energy a decision, NaN where it promises none.
     """
 
     epoch: int
@@ -234,9 +234,10 @@ class LimitsRecord(NamedTuple):
     max_lateral_mps2: float
     max_speed_mps: float
     decision_p99_ns: int
+    max_decision_j: float
 
 
-LIMITS = Layout("limits", LimitsRecord, "q32sdddddddq")
+LIMITS = Layout("limits", LimitsRecord, "q32sdddddddqd")
 
 
 class WorkerState(IntEnum):

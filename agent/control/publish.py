@@ -118,6 +118,9 @@ class Publisher:
             max_lateral_mps2=limits.max_lateral_mps2,
             max_speed_mps=limits.max_speed_mps,
             decision_p99_ns=round(limits.decision_p99_ms * 1e6),
+            max_decision_j=math.nan
+            if limits.max_joules_per_decision is None
+            else limits.max_joules_per_decision,
         )
         self._promised_ns = record.decision_p99_ns
         self._limits.write(record, mono_ns)
@@ -195,9 +198,15 @@ class Publisher:
 
 
 def _check_limits(limits: ReleaseLimits) -> None:
-    for name in ("decision_p99_ms", "max_speed_mps", "max_lateral_mps2", "max_jerk_mps3"):
-        value: float = getattr(limits, name)
-        if not (math.isfinite(value) and value > 0):
+    for name in (
+        "decision_p99_ms",
+        "max_speed_mps",
+        "max_lateral_mps2",
+        "max_jerk_mps3",
+        "max_joules_per_decision",
+    ):
+        value: float | None = getattr(limits, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
             raise ContractMismatchError(f"{name} of the release is {value:g}, which is no limit")
 
 

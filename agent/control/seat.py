@@ -4,6 +4,7 @@ Owns: what can be said of a worker or the follower from outside (loading, ready,
 start it again. Must not know: which seat drives, orders, plans.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -141,9 +142,18 @@ class Seat(_Occupied):
 
     def promised_ns(self, mono_ns: int) -> int:
         """The latency that the release of the worker that sits here promises, 0 while that isn't known."""
+        limits = self._promised(mono_ns)
+        return limits.decision_p99_ns if limits else 0
+
+    def promised_j(self, mono_ns: int) -> float:
+        """The energy a decision that it promises, NaN where it promises none or that isn't known."""
+        limits = self._promised(mono_ns)
+        return limits.max_decision_j if limits else math.nan
+
+    def _promised(self, mono_ns: int) -> LimitsRecord | None:
         self._limits.news(mono_ns)
         told = self._limits.latest
-        return told.record.decision_p99_ns if told and told.record.epoch == self.epoch else 0
+        return told.record if told and told.record.epoch == self.epoch else None
 
     def silence_ns(self, mono_ns: int) -> int:
         """How long the worker that sits here may say nothing now."""

@@ -6,6 +6,7 @@ A breach is told the moment it shows, for the release before is loaded and sees:
 look at a release, what is given back too late may cost more.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,8 @@ _TICKS, _CHANGED_MAX = 200, 100
 _MISSED_MAX = 20
 _HOT_NS = 5 * _S
 """The governor has this long to turn its knobs."""
+_METERED_MIN = 20
+"""Decisions before their energy is judged: the board of the governor may be a tenth of a second old at both ends."""
 _STOPPED = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
 
 
@@ -32,7 +35,8 @@ class Look(NamedTuple):
 
     `slow` decisions took longer than promised, `failed` ones gave no plan that could be followed. `may_drive`: somebody
     shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a
-    person took the wheel.
+    person took the wheel. `energy_j` is the module's, since whenever that began, NaN where it is unknown; `beside` are the
+    decisions of the worker that drove before, which takes its share; `max_decision_j` is promised, NaN where nothing is.
     """
 
     mono_ns: int
@@ -46,6 +50,9 @@ class Look(NamedTuple):
     failed: int
     takeovers: int
     over_envelope: bool
+    energy_j: float = math.nan
+    beside: int = 0
+    max_decision_j: float = math.nan
 
 
 class Breach(NamedTuple):
@@ -85,6 +92,8 @@ class Trial:
     excused: int = 0
     """Missed ticks that this explains."""
     hot_ns: int = 0
+    metered: Look | None = None
+    """Since when energy and decisions are counted without a gap, where they are."""
 
 
 def begun(look: Look) -> Trial:
@@ -114,7 +123,13 @@ def _grown(trial: Trial, look: Look) -> Trial:
         held_up_ns,
         trial.excused + (look.ticks_missed - before.ticks_missed if excuses else 0),
         trial.hot_ns + since_ns if look.over_envelope and before.over_envelope else 0,
+        (trial.metered or before) if _counts_on(before, look) else None,
     )
+
+
+def _counts_on(before: Look, look: Look) -> bool:
+    """Whether the energy and the decisions of both workers were counted all the while from `before` to `look`."""
+    return look.energy_j >= before.energy_j and look.beside >= before.beside
 
 
 def _failed(trial: Trial) -> Breach | None:
@@ -160,6 +175,19 @@ def _hot(trial: Trial) -> Breach | None:
     return Breach("envelope", "module power is above the envelope and stays there")
 
 
+def _costly(trial: Trial) -> Breach | None:
+    if trial.metered is None:
+        return None
+    look, since = trial.last, trial.metered
+    decisions = look.decisions + look.beside - since.decisions - since.beside
+    if look.decisions - since.decisions < _METERED_MIN:
+        return None
+    joules = (look.energy_j - since.energy_j) / decisions
+    if not joules > look.max_decision_j:
+        return None
+    return Breach("energy", f"{joules:.2f} J a decision; {look.max_decision_j:g} J are promised")
+
+
 _CHECKS: tuple[Callable[[Trial], Breach | None], ...] = (
     _failed,
     _taken_over,
@@ -168,4 +196,5 @@ _CHECKS: tuple[Callable[[Trial], Breach | None], ...] = (
     _missed,
     _changed,
     _hot,
+    _costly,
 )

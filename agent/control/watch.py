@@ -3,6 +3,7 @@
 Owns: which boards a look is made of. Must not know: what is a breach (`agent.control.trial`), what follows from one.
 """
 
+import math
 from pathlib import Path
 
 from agent.board.feed import Feed
@@ -39,11 +40,17 @@ class TrialWatch:
         """Another candidate drives."""
         self._trial = None
 
-    def breach(self, worker: WorkerRecord | None, now_ns: int) -> Breach | None:
-        """What the candidate, which says `worker` of itself, does that it must not; None where nothing shows."""
+    def breach(
+        self, worker: WorkerRecord | None, beside: WorkerRecord | None, promised_j: float, now_ns: int
+    ) -> Breach | None:
+        """What the candidate does that it must not; None where nothing shows.
+
+        It says `worker` of itself and the one that drove before says `beside`; its release promises `promised_j` a decision.
+        """
         look = self._look(worker, now_ns)
         if look is None:
             return None
+        look = look._replace(beside=beside.decisions if beside else 0, max_decision_j=promised_j)
         found = judged(self._trial, look) if self._trial else begun(look)
         if isinstance(found, Breach):
             return found
@@ -74,4 +81,5 @@ class TrialWatch:
             vehicle.record.takeovers if vehicle else 0,
             # Unknown watts are NaN, and no breach: the governor already assumes the worst.
             bool(power and power.module_w > power.envelope_w),
+            power.energy_j if power else math.nan,
         )

@@ -208,6 +208,8 @@ def _open_or_init(repo: Path, keys: KeyDirectory) -> ImageRepository:
 
 def _print_manifest(manifest: ReleaseManifest, digest: Digest, standing: str) -> None:
     limits = manifest.limits
+    most_j = limits.max_joules_per_decision
+    joules = f", {most_j} J a decision" if most_j is not None else ""
     rows = {
         "release": f"{manifest.name} {manifest.version}  (counter {manifest.counter})",
         "identity": digest,
@@ -215,7 +217,7 @@ def _print_manifest(manifest: ReleaseManifest, digest: Digest, standing: str) ->
         "hardware": ", ".join(manifest.hardware),
         "precision": manifest.precision,
         "contract": f"{manifest.contract.name}, {manifest.contract.horizon_steps} waypoints of {manifest.contract.dt_s} s",
-        "limits": f"p99 {limits.decision_p99_ms} ms, {limits.max_speed_mps} m/s, {limits.validated_envelope_w} W",
+        "limits": f"p99 {limits.decision_p99_ms} ms, {limits.max_speed_mps} m/s, {limits.validated_envelope_w} W{joules}",
         "checkpoint": manifest.checkpoint_digest,
         "ancestors": str(len(manifest.ancestors)),
         "created": manifest.created_utc,

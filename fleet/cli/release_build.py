@@ -46,6 +46,12 @@ def build(
     limits: Annotated[
         Path | None, typer.Option(help="JSON with the limits that the release promises; else its family's.")
     ] = None,
+    max_joules_per_decision: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="The module's energy by its decisions that the release promises to stay below."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON line instead of tables.")] = False,
 ) -> None:
     """Export, quantise, compare with float32, and write a release with its claims and golden outputs.
@@ -59,6 +65,7 @@ def build(
         checkpoint=checkpoint,
         checkpoint_claim=read_input(claim, MAX_CHAIN_BYTES),
         limits=None if limits is None else _limits(limits),
+        max_joules_per_decision=max_joules_per_decision,
         precision=precision,
         name=name,
         version=version,

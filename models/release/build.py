@@ -89,7 +89,7 @@ class BuildRequest:
 
     `checkpoint_claim` holds the checkpoint's signed claim, and before it those of its base models. `keys` signs the
     claims as converter, quantiser and bundler. `created_utc` is RFC 3339 with `Z`; `invocation` names this run.
-    Without `limits` those of the model's family are taken.
+    Without `limits` those of the model's family are taken; `max_joules_per_decision` is promised beside either.
     """
 
     checkpoint: Path
@@ -104,6 +104,13 @@ class BuildRequest:
     created_utc: str
     invocation: str
     limits: ReleaseLimits | None = None
+    max_joules_per_decision: float | None = None
+
+    def promised(self, family: ReleaseLimits) -> ReleaseLimits:
+        """What the release promises, where its family promises `family`."""
+        limits = self.limits or family
+        joules = self.max_joules_per_decision or limits.max_joules_per_decision
+        return msgspec.structs.replace(limits, max_joules_per_decision=joules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +231,7 @@ class _Build:
             hardware=request.hardware,
             precision=str(request.precision),
             contract=contract,
-            limits=request.limits or limits,
+            limits=request.promised(limits),
             files=_release_files(folder),
             model_digest=subjects.leaf,
             checkpoint_digest=subjects.checkpoint,

@@ -50,8 +50,12 @@ def chunk_bytes_for(release_bytes: int) -> int:
     return chunk_bytes
 
 
-class ReleaseLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the policy promises and must be held to, on the device and by the fleet."""
+class ReleaseLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the policy promises and must be held to, on the device and by the fleet.
+
+    `max_joules_per_decision` is of the whole module: its energy while decisions are made, by their number. It is left out
+    where nothing is promised, as in all releases before it could be.
+    """
 
     decision_p99_ms: _Magnitude
     max_speed_mps: _Magnitude
@@ -60,6 +64,7 @@ class ReleaseLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     golden_tolerance_acceleration_mps2: _Magnitude
     golden_tolerance_curvature_per_m: _Magnitude
     validated_envelope_w: tuple[_Magnitude, _Magnitude]
+    max_joules_per_decision: _Magnitude | None = None
 
 
 class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -373,9 +373,15 @@ def test_the_gate_is_told_what_the_release_promises(bench: Bench) -> None:
     assert (found.epoch, found.digest) == (3, raw_from_digest(DIGEST))
     assert (found.max_speed_mps, found.max_lateral_mps2, found.max_curvature_per_m) == (12.0, 2.5, 0.2)
     assert found.decision_p99_ns == 50_000_000
+    assert np.isnan(found.max_decision_j)
+    bench.serve(0.1, limits=msgspec.structs.replace(RELEASE_LIMITS, max_joules_per_decision=9.5))
+    assert _read(bench.run / limits_board(Worker.A), LIMITS).max_decision_j == 9.5
 
 
-@pytest.mark.parametrize("limit", ["max_jerk_mps3", "max_speed_mps", "max_lateral_mps2", "decision_p99_ms"])
+@pytest.mark.parametrize(
+    "limit",
+    ["max_jerk_mps3", "max_speed_mps", "max_lateral_mps2", "decision_p99_ms", "max_joules_per_decision"],
+)
 @pytest.mark.parametrize("nonsense", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_release_with_a_limit_that_is_no_limit_is_refused(
     bench: Bench, limit: str, nonsense: float

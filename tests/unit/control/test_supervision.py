@@ -1,5 +1,6 @@
 """The supervisor over children that are only said to run."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from agent.board.records import (
     LOOP,
     LOOP_BOARD,
     PLAN,
+    POWER,
+    POWER_BOARD,
     VEHICLE,
     VEHICLE_BOARD,
     WORKER,
@@ -129,6 +132,7 @@ class Bench:
         epoch: int | None = None,
         saw_s_ago: float = 0.0,
         failed: int = 0,
+        decisions: int = 0,
     ) -> None:
         """The worker that was started last (or that of `epoch`) writes its board; loaded ones have a plan."""
         place, release, latest = next(
@@ -142,6 +146,7 @@ class Bench:
             digest=raw_from_digest(release.digest),
             reason=bytes_from_text(reason, 48),
             failed=failed,
+            decisions=decisions,
         )
         self._workers[place].write(told, now_ns)
         if state in (WorkerState.SHADOW, WorkerState.READY):
@@ -151,12 +156,15 @@ class Bench:
             )
             self._plans[place].write(plan, now_ns)
 
-    def promises(self, seconds: float) -> None:
-        """The worker that was started last promises a decision in `seconds`."""
+    def promises(self, seconds: float, joules: float = math.nan) -> None:
+        """The worker that was started last promises a decision in `seconds`, for so many joules."""
         place, release, epoch, _ = self.spawner.workers[-1]
         blank = LIMITS.record_from(LIMITS.packer.unpack(bytes(LIMITS.packer.size)))
         told = blank._replace(
-            epoch=epoch, digest=raw_from_digest(release.digest), decision_p99_ns=round(seconds * 1e9)
+            epoch=epoch,
+            digest=raw_from_digest(release.digest),
+            decision_p99_ns=round(seconds * 1e9),
+            max_decision_j=joules,
         )
         self._limits[place].write(told, self.clock.mono_ns())
 
@@ -340,6 +348,22 @@ def test_a_candidate_that_breaks_its_promises_loses_the_wheel_in_the_next_cycle_
     failed = bench.cycle()
     assert (failed.candidate, failed.worker, failed.epoch) == (CandidateState.FAILED, Worker.A, 1)
     assert (text_from(failed.reason), failed.driving) == ("no-plan", 1)
+    assert bench.spawner.running == [(Worker.A, OLD.digest)]
+
+
+def test_a_candidate_that_takes_more_energy_than_it_promises_loses_the_wheel(bench: Bench) -> None:
+    power = BoardWriter(bench.run / POWER_BOARD, POWER)
+    blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
+    bench.drive_candidate()
+    bench.promises(0.25, joules=9.5)
+    for made in range(40):
+        told = blank._replace(envelope_w=120.0, module_w=100.0, decision_rate_hz=10.0, energy_j=10.0 * made)
+        power.write(told, bench.clock.mono_ns())
+        bench.says(WorkerState.READY, epoch=1)
+        if bench.policy.candidate == CandidateState.DRIVING:
+            bench.says(WorkerState.READY, epoch=2, decisions=made)
+        bench.cycle()
+    assert (bench.policy.candidate, text_from(bench.policy.reason)) == (CandidateState.FAILED, "energy")
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
 
 

@@ -1,5 +1,6 @@
 """What a candidate must not do while it drives, each breach by its name, and what is not its fault."""
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -133,6 +134,50 @@ def test_power_above_the_envelope_is_a_breach_where_it_stays() -> None:
         moment.look = moment.look._replace(over_envelope=False)
         moment.goes_on(1)
     assert moment.reason == ""
+
+
+def promising(joules: float, *, energy_j: float = 5_000.0) -> Drive:
+    """A candidate of a release that promises so many joules a decision."""
+    start = START._replace(max_decision_j=joules, energy_j=energy_j, beside=40)
+    return Drive(start, begun(start))
+
+
+def takes(drive: Drive, seconds: float, watts: float, beside: float = 0.0) -> Drive:
+    """Drive on at so many watts, while the worker beside decides so often a second."""
+    for step in range(round(seconds / 0.05)):
+        more = int((step + 1) * beside * 0.05) - int(step * beside * 0.05)
+        drive.look = drive.look._replace(
+            energy_j=drive.look.energy_j + watts * 0.05, beside=drive.look.beside + more
+        )
+        drive.sees()
+    return drive
+
+
+def test_a_candidate_whose_decisions_take_more_energy_than_promised_is_out_after_twenty_of_them() -> None:
+    drive = takes(promising(7.0), 1.9, watts=80.0)
+    assert drive.reason == ""
+    assert takes(drive, 0.2, watts=80.0).reason == "energy"
+    assert drive.breach is not None
+    assert drive.breach.detail == "8.00 J a decision; 7 J are promised"
+
+
+def test_the_decisions_of_the_worker_beside_are_not_put_on_the_candidates_bill() -> None:
+    assert takes(promising(7.0), 30, watts=80.0, beside=2.0).reason == ""
+    assert takes(promising(6.0), 30, watts=80.0, beside=2.0).reason == "energy"
+
+
+def test_a_release_that_promises_no_energy_is_not_judged_by_it() -> None:
+    assert takes(promising(math.nan), 30, watts=1_000.0).reason == ""
+
+
+def test_energy_that_is_unknown_or_counted_anew_is_no_breach_and_is_judged_from_then_on() -> None:
+    drive = takes(promising(7.0, energy_j=math.nan), 30, watts=80.0)
+    assert drive.reason == ""
+    drive.look = drive.look._replace(energy_j=900.0)
+    assert takes(drive, 1.5, watts=80.0).reason == ""
+    drive.look = drive.look._replace(energy_j=0.0)  # another governor
+    assert takes(drive, 1.9, watts=80.0).reason == ""
+    assert takes(drive, 0.5, watts=80.0).reason == "energy"
 
 
 @pytest.mark.parametrize(

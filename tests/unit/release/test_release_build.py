@@ -303,6 +303,12 @@ def test_limits_from_a_file_are_what_the_release_promises(site: BuildSite, tmp_p
     assert manifest.limits.max_speed_mps == 5.0
 
 
+def test_a_promise_of_energy_stands_beside_the_limits_of_the_family(site: BuildSite, tmp_path: Path) -> None:
+    assert _command(site, tmp_path, "--max-joules-per-decision", "9.5").exit_code == 0
+    manifest, _ = manifest_from_bytes((tmp_path / "out" / "release.json").read_bytes())
+    assert (manifest.limits.max_joules_per_decision, manifest.limits.decision_p99_ms) == (9.5, 250.0)
+
+
 def test_limits_with_a_word_too_many_are_refused(site: BuildSite, tmp_path: Path) -> None:
     (tmp_path / "limits.json").write_text('{"max_speed": 5.0}')
     result = _command(site, tmp_path, "--limits", str(tmp_path / "limits.json"))

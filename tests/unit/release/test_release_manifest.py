@@ -76,11 +76,27 @@ def test_a_counter_that_no_floor_can_keep_is_malformed(changes: dict[str, int]) 
         manifest_from_bytes(bytes_from_manifest(manifest(**changes)))
 
 
-@pytest.mark.parametrize("field", ["decision_p99_ms", "max_speed_mps", "golden_tolerance_curvature_per_m"])
+@pytest.mark.parametrize(
+    "field",
+    ["decision_p99_ms", "max_speed_mps", "golden_tolerance_curvature_per_m", "max_joules_per_decision"],
+)
 def test_a_negative_limit_is_malformed(field: str) -> None:
     limits = msgspec.structs.replace(tiny_release().manifest.limits, **{field: -1.0})
     with pytest.raises(MalformedError):
         manifest_from_bytes(bytes_from_manifest(manifest(limits=limits)))
+
+
+def test_a_release_that_promises_no_energy_says_nothing_of_it_and_one_that_does_says_how_much() -> None:
+    silent = bytes_from_manifest(manifest())
+    assert b"joules" not in silent
+    limits = msgspec.structs.replace(tiny_release().manifest.limits, max_joules_per_decision=9.5)
+    assert (
+        manifest_from_bytes(bytes_from_manifest(manifest(limits=limits)))[0].limits.max_joules_per_decision
+        == 9.5
+    )
+    spelled = silent.replace(b'"max_jerk_mps3"', b'"max_joules_per_decision":null,"max_jerk_mps3"')
+    with pytest.raises(MalformedError):
+        manifest_from_bytes(spelled)
 
 
 def test_an_envelope_whose_top_is_below_its_bottom_is_malformed() -> None:
