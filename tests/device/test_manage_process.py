@@ -72,18 +72,30 @@ def test_a_release_that_fails_its_trial_is_returned_from_and_quarantined(rig: Ri
         assert any("[quarantined]" in reason for reason in rig.server.reasons())
 
 
-def test_a_release_that_control_refuses_never_becomes_live(rig: Rig) -> None:
+@pytest.mark.parametrize("reason", ["golden-mismatch", "latency-admission", "memory-limit"])
+def test_a_release_that_control_refuses_never_becomes_live_and_is_quarantined(rig: Rig, reason: str) -> None:
     release = rig.site.publish()
     rig.site.assign(DEVICE, release.digest)
-    with FakeControl(rig.device.run, refuses="golden-mismatch"):
+    with FakeControl(rig.device.run, refuses=reason):
         rig.device.start()
         rig.wait_for_event("update-refused")
     assert rig.pointer().live is None
-    assert any("[golden-mismatch]" in reason for reason in rig.server.reasons())
+    assert rig.pointer().quarantined == (release.digest,)
+    assert any(f"[{reason}]" in said for said in rig.server.reasons())
 
 
-@pytest.mark.parametrize("reason", ["board", "disk"])
-def test_a_candidate_that_could_not_be_tried_for_want_of_a_plant_or_a_disk_is_not_quarantined(
+def test_the_fleet_learns_how_a_candidates_plans_in_shadow_differed(rig: Rig) -> None:
+    rig.site.assign(DEVICE, rig.site.publish().digest)
+    with FakeControl(rig.device.run):
+        rig.device.start()
+        rig.wait_for_event("update-trial")
+    assert any(
+        said.startswith("12 plans in shadow; rms differences 0.00 m/s²") for said in rig.server.reasons()
+    )
+
+
+@pytest.mark.parametrize("reason", ["board", "disk", "not-now"])
+def test_a_candidate_that_could_not_be_tried_for_want_of_a_plant_a_disk_or_sight_is_not_quarantined(
     rig: Rig, reason: str
 ) -> None:
     release = rig.site.publish()

@@ -1,6 +1,7 @@
 """A `control` that drives nothing: it obeys `swap.board` on `policy.board`, as the real one's table says.
 
-`refuses` and `fails_in_trial` name an error code that the candidate is to end with.
+`refuses` and `fails_in_trial` name an error code that the candidate is to end with. Its worker says that twelve of its plans
+were compared.
 """
 
 import threading
@@ -25,10 +26,13 @@ from agent.board.records import (
     NO_DIGEST,
     VEHICLE,
     VEHICLE_BOARD,
+    WORKER,
     LoopRecord,
     LoopState,
     VehicleRecord,
+    Worker,
     bytes_from_spans,
+    worker_board,
 )
 from agent.board.seqlock import BoardWriter
 
@@ -48,6 +52,7 @@ class FakeControl:
         self._policy = BoardWriter(run / POLICY_BOARD, POLICY)
         self._loop = BoardWriter(run / LOOP_BOARD, LOOP)
         self._vehicle = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
+        self._worker = BoardWriter(run / worker_board(Worker.B), WORKER)
         self._state, self._candidate, self._before = CandidateState.NONE, NO_DIGEST, live
         self._request, self._reason, self._ready = 0, "", False
         self._stop = threading.Event()
@@ -117,6 +122,8 @@ class FakeControl:
         )
         state = LoopState.OK if driving else LoopState.WAITING
         self._loop.write(_loop_in(state), now_ns)
+        blank = WORKER.record_from(WORKER.packer.unpack(bytes(WORKER.packer.size)))
+        self._worker.write(blank._replace(digest=self._candidate, compared=12), now_ns)
         self._vehicle.write(VehicleRecord(now_ns, 0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 1, 0), now_ns)
 
 
