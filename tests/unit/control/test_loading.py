@@ -80,17 +80,17 @@ class Device:
     def loader(self, digest: Digest | None = None) -> VerifiedLoader:
         return VerifiedLoader(self.slot, digest or self.digest, self.trust_policy, threads=1)
 
-    def worker(self, contract: PolicyContract) -> tuple[int | None, WorkerRecord]:
-        """Run the worker program until it is ready or ends: its exit status, None where it runs, and its board."""
+    def worker(self, contract: PolicyContract, *extra: str) -> tuple[int | None, WorkerRecord]:
+        """Run the worker program until it is loaded or ends: its exit status, None where it runs, and its board."""
         plant = PlantSpec(
             "tiny", contract.cameras, contract.ego_history, contract.instructions, contract.action_space
         )
         (self.run / "plant.json").write_bytes(msgspec.json.encode(plant))
         words = ["--root", str(self.root), "--place", "a", "--slot", "a", "--digest", self.digest]
-        program = [sys.executable, "-P", "-m", "agent.app.worker", *words, "--epoch", "1"]
+        program = [sys.executable, "-P", "-m", "agent.app.worker", *words, "--epoch", "1", *extra]
         process = subprocess.Popen(program)
         try:
-            status = _end_or_ready(process, self.run / worker_board(Worker.A))
+            status = _end_or_loaded(process, self.run / worker_board(Worker.A), bool(extra))
         finally:
             process.terminate()
             process.wait(20)
@@ -107,14 +107,15 @@ class Device:
         return status, _board(self.run / worker_board(Worker.A))
 
 
-def _end_or_ready(process: subprocess.Popen[bytes], board: Path) -> int | None:
+def _end_or_loaded(process: subprocess.Popen[bytes], board: Path, candidate: bool) -> int | None:
+    loaded = WorkerState.SHADOW if candidate else WorkerState.READY
     for _ in range(300):
         try:
             return process.wait(0.1)
         except subprocess.TimeoutExpired:
-            if board.exists() and _state(board) == WorkerState.READY:
+            if board.exists() and _state(board) == loaded:
                 return None
-    raise AssertionError("the worker neither ends nor is ready")
+    raise AssertionError("the worker neither ends nor has loaded")
 
 
 def _state(path: Path) -> int:
@@ -211,6 +212,14 @@ def test_the_worker_program_is_ready_with_a_release_that_holds(device: Device) -
     status, board = device.worker(tiny_contract())
     assert status is None
     assert (board.state, text_from(board.version)) == (WorkerState.READY, "1.0.0")
+
+
+def test_a_release_that_holds_loads_within_what_a_candidate_may_take_and_waits_to_be_admitted(
+    device: Device,
+) -> None:
+    status, board = device.worker(tiny_contract(), "--candidate")
+    assert status is None
+    assert (board.state, text_from(board.version)) == (WorkerState.SHADOW, "1.0.0")
 
 
 def test_the_worker_program_says_why_it_refuses_and_ends_with_that_status(device: Device) -> None:
