@@ -55,6 +55,7 @@ class FakeControl:
         self._worker = BoardWriter(run / worker_board(Worker.B), WORKER)
         self._state, self._candidate, self._before = CandidateState.NONE, NO_DIGEST, live
         self._request, self._reason, self._ready = 0, "", False
+        self._shown = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -74,6 +75,10 @@ class FakeControl:
             if order is not None and order.record.request != self._request:
                 self._obey(order.record)
             elif self._state is CandidateState.LOADING:
+                self._state, self._shown = CandidateState.SHADOW, 20
+            elif self._state is CandidateState.SHADOW and self._shown:
+                self._shown -= 1  # long enough to be seen by who looks ten times a second
+            elif self._state is CandidateState.SHADOW:
                 self._state = CandidateState.REFUSED if self.refuses else CandidateState.READY
                 self._reason = self.refuses
             elif self._ready and self.safe.is_set():

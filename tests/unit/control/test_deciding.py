@@ -453,7 +453,7 @@ def test_there_is_nothing_to_differ_from_where_nobody_drives_or_only_a_stranger_
 
 
 def test_a_driver_is_compared_with_nobody(bench: Bench) -> None:
-    bench.driver_plans(epoch=2)
+    bench.driver_plans(epoch=3)
     bench.serve(1.0)
     assert (bench.figures.compared, bench.figures.decisions) == (0, 10)
 
