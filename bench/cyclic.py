@@ -16,10 +16,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from models.errors import ConfigurationError, MalformedError
+from models.errors import ConfigurationError, MalformedError, RoskvaError
 
 _WIDEST_US = 100_000
 """Of the histogram; what is later is counted as that late, and told."""
+_ENDS_S = 5.0
+
+
+class PeerDiedError(RoskvaError):
+    """cyclictest could not run beside the loop."""
+
+    code = "peer-died"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,8 @@ def cyclic_from_json(report: bytes) -> Cyclic:
     return Cyclic(counts, thread.max)
 
 
-def start(pace: Pace, seconds: float, report: Path) -> "subprocess.Popen[bytes]":
-    """Start it for `seconds`; it leaves `report` when it ends. Raises `ConfigurationError` where it is not installed."""
+def start(pace: Pace, report: Path) -> "subprocess.Popen[bytes]":
+    """Start it until `stop`; raises `ConfigurationError` where it is not installed."""
     path = shutil.which("cyclictest")
     if path is None:
         raise ConfigurationError(
@@ -83,9 +90,22 @@ def start(pace: Pace, seconds: float, report: Path) -> "subprocess.Popen[bytes]"
     argv = [
         *(path, "--quiet", "--mlockall", "--threads=1", "--default-system", f"--affinity={pace.core}"),
         *(f"--priority={pace.priority}", "--policy=fifo", f"--interval={pace.period_us}"),
-        *(f"--secaligned={pace.phase_us}", f"--duration={max(1, round(seconds))}"),
-        *(f"--histogram={_WIDEST_US}", f"--json={report}"),
+        *(f"--secaligned={pace.phase_us}", f"--histogram={_WIDEST_US}", f"--json={report}"),
     ]
     return subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C asks the bench
     )
+
+
+def stop(peer: "subprocess.Popen[bytes]", report: Path) -> Cyclic:
+    """Have it end, and read its report. Raises `PeerDiedError` where it had ended by itself, or left none."""
+    ran = peer.poll() is None
+    peer.terminate()
+    status = peer.wait(_ENDS_S)
+    if not ran or not report.exists():
+        raise PeerDiedError(f"cyclictest ended with {status}, {'without a report' if ran else 'too early'}")
+    return cyclic_from_json(report.read_bytes())

@@ -19,8 +19,8 @@ class Ticks:
     """The ticks of the follower whose ring is at `path`, from now on. `look` at least once a minute."""
 
     path: Path
-    _seen: list[tuple[int, int]] = field(default_factory=list)
-    """When each was due, and when it began."""
+    _seen: list[tuple[int, int, int]] = field(default_factory=list)
+    """The number of each, when it was due, and when it began."""
 
     def __post_init__(self) -> None:
         self._reader = RingReader(self.path)
@@ -31,26 +31,33 @@ class Ticks:
         """Take what came since the look before; whoever frees the ring's room goes on as if nobody looked."""
         for _, raw in self._reader.take(_MANY):
             tick = AppliedRecord(*APPLIED.packer.unpack(raw))
-            self._seen.append((tick.due_ns, tick.mono_ns))
+            self._seen.append((tick.tick, tick.due_ns, tick.mono_ns))
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """How many were recorded."""
         return len(self._seen)
 
     def late_us(self, share: float) -> float:
         """The lateness that `share` (0 to 1) of the ticks did not exceed."""
-        late_ns = [began - due for due, began in self._seen]
+        late_ns = [began - due for _, due, began in self._seen]
         return float(np.quantile(late_ns, share, method="inverted_cdf")) / 1e3
 
     def missed(self, period_ns: int) -> int:
         """Deadlines between the first tick and the last that no tick was for."""
-        due = np.array([due for due, _ in self._seen], np.int64)
-        return int(np.sum(np.rint(np.diff(due) / period_ns) - 1)) if len(due) > 1 else 0
+        if not self._seen:
+            return 0
+        (first, first_due_ns, _), (last, last_due_ns, _) = self._seen[0], self._seen[-1]
+        return round((last_due_ns - first_due_ns) / period_ns) - (last - first)
+
+    @property
+    def unrecorded(self) -> int:
+        """Ticks that there were, but no room to record them: whoever frees the ring's room came too late."""
+        return self._seen[-1][0] - self._seen[0][0] + 1 - len(self._seen) if self._seen else 0
 
     def phase_us(self, period_us: int) -> int:
         """Where in a period, counted from CLOCK_MONOTONIC's zero, the latest tick was due."""
-        return self._seen[-1][0] // 1000 % period_us
+        return self._seen[-1][1] // 1000 % period_us
 
     def close(self) -> None:
         """Unmap the ring."""

@@ -32,10 +32,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Runs commands in `folder`; `show` is told each before it runs, as one would type it."""
+    """Runs commands in `folder`; `show` is told each before it runs, as one would type it. None may take `timeout_s`."""
 
     folder: Path
     show: Callable[[str], None]
+    timeout_s: float = TIMEOUT_S
 
     def run(self, *words: str | Path, expect: int = 0) -> Finished:
         """Run one command. Raises `CommandFailedError` where its status is not `expect`."""
@@ -47,11 +48,11 @@ class Commands:
                 cwd=self.folder,
                 capture_output=True,
                 text=True,
-                timeout=TIMEOUT_S,
+                timeout=self.timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise CommandFailedError(f"{shlex.join(argv)} did not end in {TIMEOUT_S:.0f} s") from error
+            raise CommandFailedError(f"{shlex.join(argv)} did not end in {self.timeout_s:.0f} s") from error
         if done.returncode != expect:
             raise CommandFailedError(
                 f"{shlex.join(argv)} ended with {done.returncode}, not {expect}:\n{done.stderr[-2000:]}"

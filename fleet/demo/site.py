@@ -94,7 +94,7 @@ class Site:
     @property
     def claim(self) -> Path:
         """The signed claim of how the checkpoint came to be."""
-        return self.folder / "checkpoint.claim.jsonl"
+        return self.folder / _claim_of(self.checkpoint.name)
 
     def record(self) -> None:
         """Make the keys, and record the checkpoint on the emulated rack."""
@@ -109,33 +109,32 @@ class Site:
         dataset = self.folder / "dataset.json"
         dataset.write_text(json.dumps(_dataset(facts), indent=1), encoding="utf-8")
         self.commands.run("roskva", "keys", "init", "keys")
+        self.sign_for(
+            self.checkpoint.name,
+            f"reference-seed-{facts['seed']}",
+            *("--platform", "nvl72.json", "--dataset", f"reference-world={dataset.name}"),
+        )
+
+    def sign_for(self, checkpoint: str, run_name: str, *sources: str) -> None:
+        """Sign how the folder `checkpoint` came to be; `sources` are options of `roskva lineage record`."""
         self.commands.run(
-            *("roskva", "lineage", "record", "checkpoint", "--platform", "nvl72.json"),
-            *(
-                "--dataset",
-                f"reference-world={dataset.name}",
-                "--run-name",
-                f"reference-seed-{facts['seed']}",
-            ),
-            *("--key", "keys/builder-trainer.pem", "--builder", "trainer", "--out", self.claim.name),
+            *("roskva", "lineage", "record", checkpoint, *sources, "--run-name", run_name),
+            *("--key", "keys/builder-trainer.pem", "--builder", "trainer", "--out", _claim_of(checkpoint)),
         )
 
     def release(self, precision: str, version: str, counter: int) -> BuiltRelease:
-        """Build, sign, publish and verify one release."""
+        """Build, sign, publish and verify one release of the checkpoint."""
+        return self.release_of(self.checkpoint.name, NAME, precision, version, counter)
+
+    def release_of(
+        self, checkpoint: str, name: str, precision: str, version: str, counter: int
+    ) -> BuiltRelease:
+        """The same of the folder `checkpoint`, which was signed for, in the line `name`; no two of one `version`."""
         out = f"releases/{version}"
         self.commands.run(
-            *(
-                "roskva",
-                "release",
-                "build",
-                "checkpoint",
-                "--claim",
-                self.claim.name,
-                "--precision",
-                precision,
-            ),
-            *("--name", NAME, "--version", version, "--counter", str(counter), "--hardware", HARDWARE),
-            *("--keys", "keys", "--out", out),
+            *("roskva", "release", "build", checkpoint, "--claim", _claim_of(checkpoint)),
+            *("--precision", precision, "--name", name, "--version", version, "--counter", str(counter)),
+            *("--hardware", HARDWARE, "--keys", "keys", "--out", out),
         )
         self.commands.run("roskva", "release", "sign", out, "--keys", "keys")
         self.commands.run("roskva", "release", "publish", out, "--repo", "repo", "--keys", "keys")
@@ -143,3 +142,7 @@ class Site:
         folder = self.folder / out
         manifest, digest = manifest_from_bytes((folder / MANIFEST_NAME).read_bytes())
         return BuiltRelease(folder, digest, manifest)
+
+
+def _claim_of(checkpoint: str) -> str:
+    return f"{checkpoint}.claim.jsonl"
