@@ -6,6 +6,7 @@ Random weights, so that their bytes can neither be compressed nor shared with an
 to whoever builds, signs, ships and hashes it, it is as any other.
 """
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -54,7 +55,7 @@ def shapes_at(shapes: dict[str, Shape], sizes: Sizes, width: int) -> dict[str, S
 
 
 def _bytes_of(shapes: dict[str, Shape]) -> int:
-    return sum(4 * int(np.prod(shape)) for shape in shapes.values())
+    return sum(4 * math.prod(shape) for shape in shapes.values())
 
 
 def _random(weights: Weights, shapes: dict[str, Shape], seed: int) -> Weights:

@@ -48,13 +48,13 @@ class Ring:
         self.path = run / APPLIED_RING
         self._ring = RingWriter(self.path, APPLIED.packer.size, 64)
         self._telemetry = RingReader(self.path)
-        self._tick = 0
+        self._tick = self._skipped = 0
 
     def ticks(self, count: int, late_ns: int = 50_000, skipped: int = 0) -> None:
-        self._tick += skipped
+        self._skipped += skipped
         for _ in range(count):
             self._tick += 1
-            due_ns = self._tick * PERIOD_NS + 3 * MS
+            due_ns = (self._tick + self._skipped) * PERIOD_NS + 3 * MS
             self._ring.push(
                 APPLIED.packer.pack(*AppliedRecord(self._tick, due_ns, due_ns + late_ns, 0, 0, 0, 0))
             )
@@ -88,6 +88,18 @@ def test_lateness_and_missed_ticks_are_those_of_the_record(tmp_path: Path) -> No
     assert (found["ticks"], found["ticks_missed"]) == (901, 3)
     assert (found["lateness_p50_us"], found["lateness_p999_us"], found["lateness_max_us"]) == (50, 800, 800)
     assert found["lateness_p999_vs_cyclictest"] == 20.0
+
+
+def test_a_tick_that_found_no_room_in_the_ring_is_not_a_missed_one(tmp_path: Path) -> None:
+    ring = Ring(tmp_path)
+    ticks = Ticks(ring.path)
+    ring.ticks(70, skipped=1)  # six more than there is room for
+    ticks.look()
+    ring.freed()
+    ring.ticks(2, skipped=4)
+    ticks.look()
+    found = figures(ticks, Cyclic({40: 10}, 40), "fifo:50 mlock")
+    assert (found["ticks"], found["ticks_unrecorded"], found["ticks_missed"]) == (66, 6, 4)
 
 
 def test_without_a_real_time_class_nothing_is_compared(tmp_path: Path) -> None:
