@@ -129,7 +129,7 @@ class Turns:
 
 @dataclass
 class Load:
-    """Keeps the one device of `journey`, which drives with `live`, busy with `release`, from now on; call `look` often."""
+    """Keeps the one device of `journey`, which drives with `live`, busy with `release`: `begin`, then `look` often."""
 
     journey: Journey
     release: BuiltRelease
@@ -137,7 +137,8 @@ class Load:
     _events: set[Event] = field(default_factory=set)
     _status: UpdateStatus | None = None
 
-    def __post_init__(self) -> None:
+    def begin(self) -> None:
+        """What is told later is told from here on."""
         self._turns = Turns(self.release.digest, self.live)
         self._since_utc_ns = time.time_ns()
         self._before = self.journey.server.get("health")

@@ -8,8 +8,8 @@ import pytest
 from agent.board.records import APPLIED, APPLIED_RING, AppliedRecord
 from agent.board.ring import RingReader, RingWriter
 from bench import overhead
-from bench.control import figures
 from bench.cyclic import Cyclic, cyclic_from_json
+from bench.lateness import figures
 from bench.ticks import Ticks
 from models.errors import MalformedError
 

@@ -9,7 +9,7 @@ from bench.control import parts_from
 from bench.large import width_that_fills, write_large
 from bench.load import Event, Round, Turns, check_room, figures, is_busy, rounds_from
 from models.digest import Digest
-from models.errors import ConfigurationError, ModelSignatureError
+from models.errors import ConfigurationError, ModelSignatureError, UsageError
 from models.reference.checkpoint import read_checkpoint
 from models.reference.export import export_graphs
 from models.release.verify import Check, verify
@@ -144,5 +144,5 @@ def test_figures_count_whole_rounds_and_what_is_here_of_the_open_one() -> None:
 def test_parts_are_chosen_by_name_and_lateness_is_two_of_them() -> None:
     assert parts_from("lateness") == parts_from("loaded, idle") == ("idle", "loaded")
     assert parts_from("overhead,loaded") == ("loaded", "overhead")
-    with pytest.raises(ValueError, match="swim"):
+    with pytest.raises(UsageError, match="swim"):
         parts_from("idle,swim")
