@@ -16,7 +16,7 @@ from models.errors import RoskvaError
 
 BENCHES = {
     "reference": "every precision of the reference policy, closed loop by class of scenario, beside three baselines",
-    "control": "how late the loop's ticks begin, beside cyclictest on the same core, and which are missed",
+    "control": "how late the loop's ticks begin beside cyclictest, idle and while 1 GiB is fetched, hashed and staged",
     "journey": "offer to live, ticks, decisions and their traces over a 60 s drive with a change of release",
 }
 """Name → what it measures; each is a module here with `run(arguments) -> dict`, plain numbers by name."""

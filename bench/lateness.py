@@ -6,6 +6,7 @@ cyclictest wakes up half a period after each tick, for as long, so that both mee
 """
 
 import time
+from typing import Any
 
 from agent.board.records import APPLIED_RING, LOOP_BOARD
 from agent.config import ControlSection
@@ -38,7 +39,7 @@ def measure(journey: Journey, core: int, seconds: float, load: Load | None = Non
     if load is not None:
         load.begin()
     peer = cyclic.start(cyclic.Pace(core, _LOOP.priority, _PERIOD_US, phase_us), report)
-    began_s = time.monotonic()
+    began_s, before = time.monotonic(), journey.server.get("health")
 
     def look(_: list[DeviceStatus]) -> None:
         ticks.look()
@@ -59,6 +60,7 @@ def measure(journey: Journey, core: int, seconds: float, load: Load | None = Non
         "seconds": round(took_s, 1),
         **figures(ticks, late, realtime_of(journey)),
         "ticks_missed_unexplained": misses.unexplained(journey.testimony()),
+        **arrived(before, journey.server.get("health")),
     }
 
 
@@ -78,6 +80,7 @@ def figures(ticks: Ticks, peer: cyclic.Cyclic, realtime: str) -> Figures:
         "ticks": ticks.count,
         "ticks_unrecorded": ticks.unrecorded,
         "ticks_missed": ticks.missed(_PERIOD_US * 1000),
+        "ticks_without_plan": ticks.without_plan,
         "lateness_p50_us": round(ticks.late_us(0.5), 1),
         "lateness_p999_us": round(p999_us, 1),
         "lateness_max_us": round(ticks.late_us(1.0), 1),
@@ -89,6 +92,11 @@ def figures(ticks: Ticks, peer: cyclic.Cyclic, realtime: str) -> Figures:
         if is_realtime and peer_p999_us
         else None,
     }
+
+
+def arrived(before: dict[str, Any], after: dict[str, Any]) -> Figures:
+    """What telemetry the server kept between two counts of its own."""
+    return {f"telemetry_{what}": after[what] - before[what] for what in ("batches", "decisions")}
 
 
 def realtime_of(journey: Journey) -> str:

@@ -168,7 +168,7 @@ class Load:
         return rounds_from(self._events)
 
     def figures(self) -> Figures:
-        """What was fetched and hashed, and what the server got meanwhile."""
+        """What was fetched and hashed, and what the server sent for it."""
         return figures(
             self.rounds,
             self.release.size_bytes,
@@ -197,8 +197,6 @@ def figures(
         "load_mib_per_s": _mib_per_s(len(rounds) * size_bytes, fetched_s),
         "hash_mib_per_s": _mib_per_s(len(rounds) * size_bytes, hashed_s),
         "load_sent_bytes": after["content_sent_bytes"] - before["content_sent_bytes"],
-        "telemetry_batches": after["batches"] - before["batches"],
-        "telemetry_decisions": after["decisions"] - before["decisions"],
     }
 
 

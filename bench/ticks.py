@@ -21,17 +21,21 @@ class Ticks:
     path: Path
     _seen: list[tuple[int, int, int]] = field(default_factory=list)
     """The number of each, when it was due, and when it began."""
+    without_plan: int = 0
+    """Those that followed nobody's plan: the loop stopped the vehicle, or held it."""
 
     def __post_init__(self) -> None:
         self._reader = RingReader(self.path)
         self.look()
         self._seen.clear()
+        self.without_plan = 0
 
     def look(self) -> None:
         """Take what came since the look before; whoever frees the ring's room goes on as if nobody looked."""
         for _, raw in self._reader.take(_MANY):
             tick = AppliedRecord(*APPLIED.packer.unpack(raw))
             self._seen.append((tick.tick, tick.due_ns, tick.mono_ns))
+            self.without_plan += tick.decision == 0
 
     @property
     def count(self) -> int:

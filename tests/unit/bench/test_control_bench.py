@@ -9,7 +9,7 @@ from agent.board.records import APPLIED, APPLIED_RING, AppliedRecord
 from agent.board.ring import RingReader, RingWriter
 from bench import overhead
 from bench.cyclic import Cyclic, cyclic_from_json
-from bench.lateness import figures
+from bench.lateness import arrived, figures
 from bench.ticks import Ticks
 from models.errors import MalformedError
 
@@ -50,13 +50,13 @@ class Ring:
         self._telemetry = RingReader(self.path)
         self._tick = self._skipped = 0
 
-    def ticks(self, count: int, late_ns: int = 50_000, skipped: int = 0) -> None:
+    def ticks(self, count: int, late_ns: int = 50_000, skipped: int = 0, decision: int = 1) -> None:
         self._skipped += skipped
         for _ in range(count):
             self._tick += 1
             due_ns = (self._tick + self._skipped) * PERIOD_NS + 3 * MS
             self._ring.push(
-                APPLIED.packer.pack(*AppliedRecord(self._tick, due_ns, due_ns + late_ns, 0, 0, 0, 0))
+                APPLIED.packer.pack(*AppliedRecord(self._tick, due_ns, due_ns + late_ns, decision, 0, 0, 0))
             )
 
     def freed(self) -> int:
@@ -100,6 +100,21 @@ def test_a_tick_that_found_no_room_in_the_ring_is_not_a_missed_one(tmp_path: Pat
     ticks.look()
     found = figures(ticks, Cyclic({40: 10}, 40), "fifo:50 mlock")
     assert (found["ticks"], found["ticks_unrecorded"], found["ticks_missed"]) == (66, 6, 4)
+
+
+def test_ticks_that_followed_nobodys_plan_are_told_apart(tmp_path: Path) -> None:
+    ring = Ring(tmp_path)
+    ring.ticks(3, decision=0)
+    ticks = Ticks(ring.path)
+    ring.ticks(4, decision=0)
+    ring.ticks(5)
+    ticks.look()
+    assert (ticks.count, ticks.without_plan) == (9, 4)
+
+
+def test_telemetry_is_what_came_in_between_two_counts() -> None:
+    before, after = {"batches": 5, "decisions": 50, "other": 1}, {"batches": 25, "decisions": 350, "other": 2}
+    assert arrived(before, after) == {"telemetry_batches": 20, "telemetry_decisions": 300}
 
 
 def test_without_a_real_time_class_nothing_is_compared(tmp_path: Path) -> None:
