@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.app.main import MANAGE_NICENESS
 from agent.config import WORKER_NICE, AgentConfig, config_from_text
 
 SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
@@ -94,6 +95,38 @@ def test_no_service_runs_as_root_or_holds_a_capability(unit: Path) -> None:
     assert _values(unit, "AmbientCapabilities") == []
     assert _values(unit, "NoNewPrivileges") == ["yes"]
     assert _values(unit, "ProtectSystem") == ["strict"]
+
+
+@needs_analyze
+@pytest.mark.parametrize("name", ["manage", "control", "power"])
+def test_every_service_of_a_device_may_leave_the_followers_core(name: str) -> None:
+    assert "sched_setaffinity" in _calls_allowed(_by_name(name))
+
+
+def _calls_allowed(unit: Path) -> set[str]:
+    """The system calls that a unit's filters leave: the first one allows, those after it add or, with ~, take away."""
+    allowed: set[str] = set()
+    for value in _values(unit, "SystemCallFilter"):
+        names = {call for word in value.lstrip("~").split() for call in _calls_of(word)}
+        allowed = allowed - names if value.startswith("~") else allowed | names
+    return allowed
+
+
+def _calls_of(word: str) -> set[str]:
+    """The calls that `word` stands for: itself, or all of a set and of the sets in it."""
+    if not word.startswith("@"):
+        return {word}
+    told = subprocess.run(
+        [ANALYZE, "syscall-filter", word], capture_output=True, text=True, check=True
+    ).stdout
+    inner = [line.strip() for line in told.splitlines()[1:] if line.strip() and "#" not in line]
+    return {call for each in inner for call in _calls_of(each)}
+
+
+def test_fetching_and_hashing_give_way_to_deciding_with_and_without_systemd() -> None:
+    assert _values(_by_name("manage"), "Nice") == [str(MANAGE_NICENESS)]
+    assert WORKER_NICE < MANAGE_NICENESS
+    assert _values(_by_name("control"), "Nice") == []
 
 
 def test_every_service_has_a_user_of_its_own_and_sysusers_makes_it() -> None:
