@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> Figures:
     )
     parser.add_argument("--only", default=",".join(_ORDER), help=f"parts of {', '.join(PARTS)}, by comma")
     options = parser.parse_args(arguments)
-    parts, core = parts_from(options.only), _leave_a_core()
+    parts, core = parts_from(options.only), _followers_core()
     with (
         tempfile.TemporaryDirectory(prefix="roskva-bench-") as name,
         _driving(Path(name), core, parts, options) as driving,
@@ -105,12 +105,11 @@ def _overhead(journey: Journey, core: int, blocks: int) -> Figures:
     return overhead.measure(overhead.Place(device.root, journey.site.checkpoint, beside, core), blocks)
 
 
-def _leave_a_core() -> int:
-    """Leave the last core to the follower and its peer; returns it."""
+def _followers_core() -> int:
+    """The last core: the follower's and its peer's, once they run."""
     cores = os.sched_getaffinity(0)
     if len(cores) < 2:
         raise ConfigurationError("one core only: the loop and what surrounds it need one each")
-    os.sched_setaffinity(0, cores - {max(cores)})
     return max(cores)
 
 
@@ -125,6 +124,7 @@ def _driving(
         journey.site.record()
         release = journey.site.release(options.precision, "1.0.0", 1)
         large = _large(journey, options.load_mib << 20) if "loaded" in parts else None
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - {core})
         journey.start_server()
         journey.start_witnesses()
         journey.start_devices()
