@@ -16,7 +16,7 @@ from models.errors import RoskvaError
 
 BENCHES = {
     "reference": "every precision of the reference policy, closed loop by class of scenario, beside three baselines",
-    "control": "how late the loop's ticks begin beside cyclictest, idle and while 1 GiB is fetched, hashed and staged",
+    "control": "the loop beside cyclictest, idle and loaded; a decision's overhead; hot swaps, breaches, workers that fail",
     "journey": "offer to live, ticks, decisions and their traces over a 60 s drive with a change of release",
 }
 """Name → what it measures; each is a module here with `run(arguments) -> dict`, plain numbers by name."""

@@ -12,7 +12,8 @@ standstill of another core explains (a bare loop on the follower's own would be 
 Phases: `idle`, the device drives and nothing is sent to it; `loaded`, it also fetches, hashes and stages a release of 1 GiB
 from a broker and a server on this machine (`bench.load`), again and again, at least once as a whole. Then `overhead`
 (`bench.overhead`): `decision_overhead_p50` and `_p99` are the worker's time from observation to plan over that of the same
-graphs in a bare loop.
+graphs in a bare loop. On a device of their own, hot swaps while driving and releases that break in trial (`bench.swaps`).
+And `faults` (`bench.faults`): what a drive becomes when the worker fails, in virtual time.
 """
 
 import argparse
@@ -24,9 +25,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import lateness, overhead
+from bench import faults, lateness, overhead, swaps
 from bench.lateness import realtime_of, unwatched
 from bench.load import Load, build_large, check_room, withdraw_publisher
+from bench.variants import CHECKPOINT
 from fleet.demo.commands import Commands
 from fleet.demo.journey import Journey, Settings
 from fleet.demo.processes import Processes
@@ -35,9 +37,12 @@ from models.errors import ConfigurationError, UsageError
 
 Figures = dict[str, object]
 
-PARTS = {"lateness": ("idle", "loaded"), "idle": ("idle",), "loaded": ("loaded",), "overhead": ("overhead",)}
+_ORDER = ("faults", "idle", "loaded", "overhead", "swaps")
+"""Faults first: they want every core, and from the next on one is left to the loop."""
+_DRIVEN = ("idle", "loaded", "overhead")
+"""Parts over one device that drives."""
+PARTS = {"lateness": ("idle", "loaded"), **{part: (part,) for part in _ORDER}}
 """What `--only` takes, and which parts that is."""
-_ORDER = ("idle", "loaded", "overhead")
 _DECISION_HZ = 10.0
 _READY_S = 120.0
 _SETTLE_S = 5.0
@@ -65,15 +70,41 @@ def run(arguments: Sequence[str]) -> Figures:
     parser.add_argument(
         "--blocks", type=int, default=12, help="of 50 decisions of the worker, and as many of a bare loop"
     )
+    parser.add_argument("--swaps", type=int, default=50, help="changes of release while driving")
+    parser.add_argument("--breaches", type=int, default=20, help="releases that break in trial")
+    parser.add_argument("--seeds", type=int, default=100, help="drives with each fault of the worker")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that drive these")
     parser.add_argument("--only", default=",".join(_ORDER), help=f"parts of {', '.join(PARTS)}, by comma")
     options = parser.parse_args(arguments)
-    parts, core = parts_from(options.only), _followers_core()
-    with (
-        tempfile.TemporaryDirectory(prefix="roskva-bench-") as name,
-        _driving(Path(name), core, parts, options) as driving,
-    ):
-        found: Figures = {"core": core, "realtime": realtime_of(driving.journey)}
-        for part in parts:
+    parts, found = parts_from(options.only), {}
+    if "faults" in parts:
+        _tell("faults")
+        found["faults"] = faults.measure(faults.Plan(CHECKPOINT, options.seeds, options.jobs))
+    with tempfile.TemporaryDirectory(prefix="roskva-bench-") as name:
+        return found | _timed(Path(name), parts, options)
+
+
+def _timed(folder: Path, parts: Sequence[str], options: argparse.Namespace) -> Figures:
+    """The parts that the machine decides."""
+    if parts == ("faults",):
+        return {}
+    core = _followers_core()
+    found: Figures = {"core": core}
+    if set(_DRIVEN) & set(parts):
+        found |= _driven(folder / "loop", core, parts, options)
+    if "swaps" in parts:
+        _tell("swaps")
+        _leave(core)
+        found["swaps"] = swaps.measure(folder / "swaps", core, options.swaps, options.breaches)
+    return found
+
+
+def _driven(folder: Path, core: int, parts: Sequence[str], options: argparse.Namespace) -> Figures:
+    """The parts over one device that drives."""
+    folder.mkdir()
+    with _driving(folder, core, parts, options) as driving:
+        found: Figures = {"realtime": realtime_of(driving.journey)}
+        for part in (part for part in parts if part in _DRIVEN):
             _tell(part)
             found[part] = _part(part, driving, options)
         return found
@@ -113,6 +144,11 @@ def _followers_core() -> int:
     return max(cores)
 
 
+def _leave(core: int) -> None:
+    """This program and what it starts stay off the follower's core."""
+    os.sched_setaffinity(0, os.sched_getaffinity(0) - {core})
+
+
 @contextmanager
 def _driving(
     folder: Path, core: int, parts: Sequence[str], options: argparse.Namespace
@@ -124,7 +160,7 @@ def _driving(
         journey.site.record()
         release = journey.site.release(options.precision, "1.0.0", 1)
         large = _large(journey, options.load_mib << 20) if "loaded" in parts else None
-        os.sched_setaffinity(0, os.sched_getaffinity(0) - {core})
+        _leave(core)
         journey.start_server()
         journey.start_witnesses()
         journey.start_devices()

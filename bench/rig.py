@@ -67,6 +67,13 @@ WELL_NS = 2 * _S
 PATIENCE_NS = 40 * _S
 """How long after a fault a drive may last until that is so."""
 _LOOP = ControlSection()
+_TICK_NS = round(_S / _LOOP.tick_hz)
+_UNBOUND = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))._replace(
+    decision_rate_hz=_LOOP.decision_hz,
+    max_reasoning_tokens=FULL.max_reasoning_tokens,
+    flow_steps=FULL.flow_steps,
+)
+"""A governor that allows everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +139,29 @@ class _Rig:
         self._run, self._time, self._driver, self._course = run, time, driver, course
         self._start_ns = time.mono_ns() + SETTLED_NS
         self._fault_ns = self._start_ns + round(course.fault_s * _S)
-        self._rng = np.random.default_rng([course.seed, 23])
         self._bell = Bell(time)
         contract = driver.policy.contract
         self.world = World(course.seed, course.scenario, cameras_of(contract))
         # A plant has one instruction at a time; the reference plant's roads have no junction.
         spec = msgspec.structs.replace(reference_plant(), instructions=(course.scenario.instruction,))
         self._plant = Plant(self.world, spec, run)
+        self._steps = 0
+        self._power = BoardWriter(run / POWER_BOARD, POWER)
         self._workers: list[Program] = []
+        release = Release("a", driver.policy.release_digest)
+        self._supervisor = Supervisor(run, time, self, lambda: release)
         self._watch = _Watch(run)
 
     def drive(self) -> Drive:
         """Start all, let time pass until the drive is over."""
-        for body in (self._supervise, self._govern, self._move, self._look):
-            self._time.start(body)
+        time = self._time
+        self._supervisor.start()
+        time.every(CYCLE_NS, lambda _: self._supervisor.cycle())
+        time.every(_GOVERN_NS, lambda _: self._power.write(_UNBOUND, time.mono_ns()))
+        time.every(_STEP_NS, self._move, self._start_ns)
+        time.every(_LOOK_NS, lambda due_ns: self._watch.look(due_ns, self._fault_ns))
         if self._course.fault is Fault.KILLED:
-            self._time.start(self._kill)
+            time.at(self._fault_ns, self._kill)
         self._time.run_until(self._end_ns())
         while not self._is_over():
             self._time.run_until(self._time.mono_ns() + _LOOK_NS)
@@ -156,9 +170,8 @@ class _Rig:
     # --- the supervisor's children
 
     def follower(self) -> Child:
-        """As `agent.app.follower` runs it, without a real-time class: nothing is real here."""
-        follower = Follower(self._run, self._time, _LOOP.tick_hz)
-        return self._time.start(lambda me: _done(follower.run(lambda: me.asked_to_end, "none")))
+        """One that is never late, and ticks as `Follower.run` has it tick."""
+        return self._time.every(_TICK_NS, Follower(self._run, self._time, _LOOP.tick_hz).tick)
 
     def worker(self, place: Worker, release: Release, epoch: int) -> Child:
         """As `agent.app.worker` runs it, but for how it is loaded and how it waits."""
@@ -189,52 +202,18 @@ class _Rig:
 
     # --- what else runs
 
-    def _supervise(self, _: Program) -> int:
-        release = Release("a", self._driver.policy.release_digest)
-        supervisor = Supervisor(self._run, self._time, self, lambda: release)
-        supervisor.start()
-        while True:
-            supervisor.cycle()
-            self._time.sleep_until(self._time.mono_ns() + CYCLE_NS)
+    def _move(self, due_ns: int) -> None:
+        """A step of the plant, as the emulator takes it."""
+        self._plant.step(due_ns)
+        self._steps += 1
+        if self._steps % STEPS_PER_FRAME == 1:
+            self._bell.ring()
 
-    def _govern(self, _: Program) -> int:
-        """A governor that allows everything."""
-        board = BoardWriter(self._run / POWER_BOARD, POWER)
-        blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
-        allowed = blank._replace(
-            decision_rate_hz=_LOOP.decision_hz,
-            max_reasoning_tokens=FULL.max_reasoning_tokens,
-            flow_steps=FULL.flow_steps,
-        )
-        while True:
-            board.write(allowed, self._time.mono_ns())
-            self._time.sleep_until(self._time.mono_ns() + _GOVERN_NS)
-
-    def _move(self, _: Program) -> int:
-        """The plant, as the emulator paces it."""
-        due_ns, steps = self._start_ns, 0
-        while True:
-            self._time.sleep_until(due_ns)
-            self._plant.step(due_ns)
-            if steps % STEPS_PER_FRAME == 0:
-                self._bell.ring()
-            steps += 1
-            due_ns += _STEP_NS
-
-    def _kill(self, _: Program) -> int:
+    def _kill(self) -> None:
         """Somebody with SIGKILL; with `relapses` again and again."""
-        self._time.sleep_until(self._fault_ns)
-        self._workers[0].kill()
-        while self._course.relapses:
-            self._time.sleep_until(self._time.mono_ns() + CYCLE_NS)
-            self._workers[-1].kill()
-        return 0
-
-    def _look(self, _: Program) -> int:
-        while True:
-            now_ns = self._time.mono_ns()
-            self._watch.look(now_ns, since_ns=self._fault_ns)
-            self._time.sleep_until(now_ns + _LOOK_NS)
+        self._workers[-1].kill()
+        if self._course.relapses:
+            self._time.at(self._time.mono_ns() + CYCLE_NS, self._kill)
 
     # --- the end
 
@@ -261,10 +240,6 @@ class _Rig:
             seconds=round((now_ns - self._start_ns) / _S, 3),
             applied=watch.applied.hexdigest(),
         )
-
-
-def _done(_: None) -> int:
-    return 0
 
 
 def _given(decision_s: float | None) -> dict[str, float]:

@@ -40,6 +40,14 @@ class FollowRules:
     full_stop_mps2: float = 5.0
     blend_steps: int = 2
 
+    def granted_ns(self, horizon_ns: int) -> int:
+        """What a plan of this horizon may be older for the time that deciding takes."""
+        return min(self.latency_ns, horizon_ns // 2)
+
+    def fresh_ns(self, horizon_ns: int) -> int:
+        """Up to which age a plan of this horizon is called fresh."""
+        return self.aging_ns + self.granted_ns(horizon_ns)
+
 
 class Freshness(Enum):
     """What a plan is still good for."""
@@ -243,8 +251,7 @@ class PlanFollower:
         left_ns = plan.end_ns - (self._braked_ns if stopping else mono_ns)
         if left_ns <= 0:
             return Freshness.SPENT
-        granted_ns = min(rules.latency_ns, (plan.end_ns - plan.start_ns) // 2)
-        age_ns = mono_ns - plan.start_ns - granted_ns
+        age_ns = mono_ns - plan.start_ns - rules.granted_ns(plan.end_ns - plan.start_ns)
         spare_ns = left_ns - rules.margin_ns - round(speed_mps / rules.stop_mps2 * _S)
         if age_ns > rules.stale_ns or spare_ns < 0:
             return Freshness.STALE

@@ -1,7 +1,7 @@
 """A seat: one child process, watched through its board.
 
-Owns: what can be said of a worker or the follower from outside (loading, ready, refused, dead, hung), and when to
-start it again. Must not know: which seat drives, orders, plans.
+Owns: what can be said of a worker or the follower from outside (loading, ready, refused, dead, hung, late), and when to
+start it again. Must not know: which seat drives, orders, what a plan says.
 """
 
 import math
@@ -17,15 +17,19 @@ from agent.board.records import (
     LIMITS,
     LOOP,
     LOOP_BOARD,
+    PLAN,
     WORKER,
     LimitsRecord,
     LoopRecord,
+    PlanRecord,
     Worker,
     WorkerRecord,
     WorkerState,
     limits_board,
+    plan_board,
     worker_board,
 )
+from agent.control.plan import FollowRules
 from models.digest import Digest
 
 _S = 1_000_000_000
@@ -34,6 +38,8 @@ _HUNG_ON_TRIAL_NS = 1 * _S
 _HUNG_DECISIONS = 3
 _SLOWEST_NS = 30 * _S
 """The slowest decision that a release may promise for itself: what a policy of tens of billions of weights takes."""
+_LATE_MAX = 10
+"""So many plans in a row that the follower calls old when they come are no hiccup: as many as a worker may fail to make."""
 _FOLLOWER_HUNG_NS = 2 * _S
 _FOLLOWER_PAUSE_NS = _S // 2
 LOAD_NS = 120 * _S
@@ -115,6 +121,8 @@ class Pulse(Enum):
     REFUSED = auto()
     DEAD = auto()
     HUNG = auto()
+    LATE = auto()
+    """It lives and decides, on what it saw too long ago: nothing that it says is of use."""
 
 
 _LOADED: dict[int, Pulse] = {WorkerState.SHADOW: Pulse.SHADOW, WorkerState.READY: Pulse.READY}
@@ -131,7 +139,9 @@ class Seat(_Occupied):
         self.on_trial = False
         self._board: Feed[WorkerRecord] = Feed(run / worker_board(place), WORKER)
         self._limits: Feed[LimitsRecord] = Feed(run / limits_board(place), LIMITS)
-        self._started_ns = 0
+        self._plans: Feed[PlanRecord] = Feed(run / plan_board(place), PLAN)
+        self._started_ns = self._late = 0
+        self._decided = False
         self._row = 0
         self.due_ns: int | None = 0
         """When to start a worker here; None while one runs."""
@@ -139,6 +149,7 @@ class Seat(_Occupied):
     def started(self, child: Child, epoch: int, mono_ns: int) -> None:
         """A worker with this `epoch` was started in the seat."""
         self._child, self.epoch, self._started_ns, self.due_ns = child, epoch, mono_ns, None
+        self._late, self._decided = 0, False
 
     def promised_ns(self, mono_ns: int) -> int:
         """The latency that the release of the worker that sits here promises, 0 while that isn't known."""
@@ -159,12 +170,24 @@ class Seat(_Occupied):
         """How long the worker that sits here may say nothing now."""
         return hung_after_ns(self.promised_ns(mono_ns), on_trial=self.on_trial)
 
+    def fresh_ns(self, mono_ns: int) -> int:
+        """Up to which age the follower calls a plan of this worker fresh."""
+        rules = FollowRules(latency_ns=max(self.promised_ns(mono_ns), 0))
+        return rules.fresh_ns(self.plan.steps * self.plan.dt_ns if self.plan else 0)
+
+    @property
+    def plan(self) -> PlanRecord | None:
+        """The latest plan of the worker that sits here, as `pulse` found it."""
+        told = self._plans.latest
+        return told.record if told and told.record.epoch == self.epoch else None
+
     def pulse(self, mono_ns: int) -> Pulse:
-        """How the worker is now. A refusal is told in `reason` and `detail`."""
+        """How the worker is now; of one that is no longer of use `reason` and `detail` tell why."""
         # The process before the board: one that ends says why before it ends.
         status = self._child.poll() if self._child else None
         record = self.figures(mono_ns)
         state = record.state if record else WorkerState.LOADING
+        self._decided = bool(record and record.decisions)
         if record and state == WorkerState.REFUSED:
             self.reason, self.detail = text_from(record.reason), text_from(record.detail)
             return Pulse.REFUSED
@@ -178,15 +201,32 @@ class Seat(_Occupied):
                 f"the policy worker said nothing for {age_ns / _S:.1f} s",
             )
             return Pulse.HUNG
-        return _LOADED.get(state, Pulse.LOADING)
+        loaded = _LOADED.get(state, Pulse.LOADING)
+        return Pulse.LATE if loaded is Pulse.READY and self._is_late(mono_ns) else loaded
+
+    def _is_late(self, mono_ns: int) -> bool:
+        """Whether the last plans, as far as they were seen here, were all old when they came."""
+        told = self._plans.news(mono_ns)
+        if told is None or self.plan is None:
+            return False
+        age_ns, fresh_ns = told.mono_ns - told.record.observation_ns, self.fresh_ns(mono_ns)
+        self._late = self._late + 1 if age_ns > fresh_ns else 0
+        if self._late < _LATE_MAX:
+            return False
+        self.reason, self.detail = (
+            "policy-worker",
+            f"{self._late} plans in a row were on what it saw more than {fresh_ns / _S:.2f} s before",
+        )
+        return True
 
     def vacate(self, pulse: Pulse, mono_ns: int) -> None:
         """End what is left of the worker after `pulse` and say when the next one is due.
 
-        At once the first time; the waits grow with each death until a worker has lived 30 s.
+        At once the first time; the waits grow with each death until a worker has lived 30 s. What refused before it
+        ever decided is a release that cannot be loaded, and waits longer: another try will hardly help.
         """
         self.end()
-        if pulse is Pulse.REFUSED:
+        if pulse is Pulse.REFUSED and not self._decided:
             self.due_ns = mono_ns + _REFUSED_NS
             return
         self._row = 0 if mono_ns - self._started_ns > _SETTLED_NS else self._row

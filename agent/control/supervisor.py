@@ -14,18 +14,14 @@ from agent.board.change import POLICY, POLICY_BOARD, SWAP, SWAP_BOARD, PolicyRec
 from agent.board.feed import Feed
 from agent.board.layout import bytes_from_text, text_from
 from agent.board.records import (
-    PLAN,
     VEHICLE,
     VEHICLE_BOARD,
-    PlanRecord,
     VehicleRecord,
     Worker,
     digest_from_raw,
-    plan_board,
     raw_from_digest,
 )
 from agent.board.seqlock import BoardWriter
-from agent.control.plan import FollowRules
 from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
 from agent.control.selection import Selection, earlier
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
@@ -75,7 +71,6 @@ class Supervisor:
         self._run, self._clock, self._spawner, self._live = run, clock, spawner, live
         self._swap: Feed[SwapRecord] = Feed(run / SWAP_BOARD, SWAP)
         self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
-        self._plans: tuple[Feed[PlanRecord], ...] = tuple(Feed(run / plan_board(w), PLAN) for w in Worker)
         self._policy = BoardWriter(run / POLICY_BOARD, POLICY)
         before = earlier(run, clock.mono_ns())
         self._epoch, self._request = before.epoch, before.request
@@ -191,7 +186,7 @@ class Supervisor:
             self._on(On.ADMITTED, now_ns)
 
     def _is_gone(self, seat: Seat, pulse: Pulse, now_ns: int) -> None:
-        """A worker died, hung or refused: the candidate's is the table's matter, any other is started again."""
+        """A worker died, hung, lags or refused: the candidate's is the table's matter, any other is started again."""
         seat.deaths += 1
         if seat.place in (self._driver, self._challenger):
             self._shown = (seat.reason, seat.detail)
@@ -323,15 +318,9 @@ class Supervisor:
         seat = self._seats.get(self._challenger) if self._challenger is not None else None
         if seat is None or seat.due_ns is not None or seat.pulse(now_ns) is not Pulse.READY:
             return False
-        plans = self._plans[seat.place]
-        plans.news(now_ns)
         self._vehicle.news(now_ns)
-        plan = plans.latest.record if plans.latest else None
-        vehicle = self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
-        fresh_ns = FollowRules().aging_ns + seat.promised_ns(now_ns)
-        has_plan = (
-            plan is not None and plan.epoch == seat.epoch and 0 <= now_ns - plan.observation_ns <= fresh_ns
-        )
+        plan, vehicle = seat.plan, self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
+        has_plan = plan is not None and 0 <= now_ns - plan.observation_ns <= seat.fresh_ns(now_ns)
         return has_plan and vehicle is not None and vehicle.safe_to_swap == 1
 
     # --- what others see

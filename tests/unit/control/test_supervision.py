@@ -133,6 +133,7 @@ class Bench:
         saw_s_ago: float = 0.0,
         failed: int = 0,
         decisions: int = 0,
+        steps: int = 1,
     ) -> None:
         """The worker that was started last (or that of `epoch`) writes its board; loaded ones have a plan."""
         place, release, latest = next(
@@ -152,7 +153,7 @@ class Bench:
         if state in (WorkerState.SHADOW, WorkerState.READY):
             seen_ns = now_ns - round(saw_s_ago * 1e9)
             plan = PlanRecord(
-                latest * 10_000_000, latest, seen_ns, now_ns, 100_000_000, 1, told.digest, bytes(8)
+                latest * 10_000_000, latest, seen_ns, now_ns, 100_000_000, steps, told.digest, bytes(8)
             )
             self._plans[place].write(plan, now_ns)
 
@@ -557,3 +558,55 @@ def test_a_broken_pointer_keeps_nothing_from_running_and_is_told(bench: Bench) -
     bench.cycle()
     bench.says(WorkerState.READY)
     assert bench.cycle().digest == raw_from_digest(OLD.digest)
+
+
+def decide_late(bench: Bench, plans: int, saw_s_ago: float) -> PolicyRecord:
+    """The worker that was started last tells so many plans, of 6.4 s each, on what it saw so long ago."""
+    told = bench.policy
+    for _ in range(plans):
+        bench.says(WorkerState.READY, saw_s_ago=saw_s_ago, steps=64)
+        told = bench.cycle()
+    return told
+
+
+def test_a_worker_whose_plans_are_all_old_when_they_come_is_replaced_and_the_board_says_why(
+    bench: Bench,
+) -> None:
+    decide_late(bench, 1, 0.1)
+    late = decide_late(bench, 10, 1.5)
+    bench.cycle()
+    assert text_from(late.reason) == "policy-worker"
+    assert "10 plans in a row" in text_from(late.detail)
+    assert [epoch for _, _, epoch, child in bench.spawner.workers if child.status is None] == [2]
+
+
+def test_a_worker_that_was_late_nine_times_and_caught_up_stays(bench: Bench) -> None:
+    for _ in range(3):
+        decide_late(bench, 9, 1.5)
+        decide_late(bench, 1, 0.1)
+    assert (bench.policy.epoch, bench.policy.restarts) == (1, 0)
+
+
+def test_plans_that_are_as_old_as_the_release_promises_are_not_late(bench: Bench) -> None:
+    bench.promises(2.0)
+    decide_late(bench, 30, 2.5)
+    assert bench.policy.restarts == 0
+    decide_late(bench, 10, 3.1)
+    assert bench.cycle().restarts == 1
+
+
+def test_one_plan_that_stands_on_the_board_and_ages_is_counted_once(bench: Bench) -> None:
+    decide_late(bench, 1, 2.0)
+    assert bench.cycle(40).restarts == 0
+
+
+def test_a_worker_that_drove_and_then_failed_is_replaced_at_once_and_one_that_never_could_is_not(
+    bench: Bench,
+) -> None:
+    bench.says(WorkerState.READY)
+    bench.cycle()
+    bench.says(WorkerState.REFUSED, "policy-worker", decisions=7)
+    assert bench.cycle(2).restarts == 1
+    bench.says(WorkerState.REFUSED, "golden-mismatch")
+    assert bench.cycle(40).restarts == 1
+    assert bench.cycle(200).restarts == 2
