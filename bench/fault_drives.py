@@ -4,6 +4,7 @@ Owns: which course a seed is, what is told of its drive. Must not know: other pr
 """
 
 import hashlib
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -91,7 +92,7 @@ class Remembered:
             repr((observation.sequence, observation.mono_ns, observation.instruction, knobs, seed)).encode()
         )
         for part in (observation.ego_history, *observation.frames.values()):
-            asked.update(np.ascontiguousarray(part))
+            asked.update(part.tobytes())
         key = asked.digest()
         if key not in self._known:
             self._known[key] = self._policy.decide(observation, knobs, seed)
@@ -116,7 +117,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit(130)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    main(sys.argv[1:])

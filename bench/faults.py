@@ -137,7 +137,8 @@ def _by_class(drives: Sequence[FaultDrive]) -> dict[str, str]:
 def _driven(plan: Plan, tell: Callable[[FaultDrive], None]) -> list[FaultDrive]:
     """All drives, by processes that share the seeds among them; they end where this ends early."""
     seeds = [range(first, plan.seeds, plan.jobs) for first in range(min(plan.jobs, plan.seeds))]
-    with _processes(plan, seeds) as processes, ThreadPoolExecutor(len(processes)) as readers:
+    # The processes end first: who reads of them then comes to an end too.
+    with ThreadPoolExecutor(len(seeds)) as readers, _processes(plan, seeds) as processes:
         found = list(readers.map(lambda process: _told_by(process, tell), processes))
     drives = [each for some in found for each in some]
     if len(drives) < plan.seeds * len(plan.faults):
@@ -147,7 +148,7 @@ def _driven(plan: Plan, tell: Callable[[FaultDrive], None]) -> list[FaultDrive]:
 
 @contextmanager
 def _processes(plan: Plan, seeds: Sequence[range]) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """A process for each of `seeds`, none of which outlives the block."""
+    """A process for each of `seeds`, none of which outlives the block; each tidies up after itself."""
     words = [sys.executable, "-m", "bench.fault_drives", str(plan.checkpoint), ",".join(plan.faults)]
     environment = single_threaded(os.environ)
     processes: list[subprocess.Popen[bytes]] = []
@@ -162,7 +163,8 @@ def _processes(plan: Plan, seeds: Sequence[range]) -> Iterator[list["subprocess.
         yield processes
     finally:
         for process in processes:
-            process.kill()
+            process.terminate()
+        for process in processes:
             process.wait()
 
 

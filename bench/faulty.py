@@ -57,11 +57,10 @@ class Pace:
     """How long things take in virtual time, in nanoseconds, drawn in the order in which they happen."""
 
     rng: np.random.Generator
-    decision_s: float = _DECISION_S
 
     def decision_ns(self) -> int:
         """One decision."""
-        return round(self.rng.lognormal(np.log(self.decision_s), _DECISION_SIGMA) * _S)
+        return round(self.rng.lognormal(np.log(_DECISION_S), _DECISION_SIGMA) * _S)
 
     def load_ns(self) -> int:
         """From a worker's start until it is ready."""

@@ -10,8 +10,9 @@ its network. Nothing is measured here that depends on the machine: for how late 
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -96,7 +97,6 @@ class Course:
     seconds: float
     fault: Fault = Fault.NONE
     fault_s: float = 0.0
-    decision_s: float | None = None
     relapses: bool = False
 
 
@@ -110,7 +110,7 @@ class Drive:
     well_after_s: float = 0.0
     """From the fault until the loop was well for good, in seconds."""
     stopped: bool = False
-    """Whether the vehicle stood, or was being stopped, because of the fault."""
+    """Whether the loop stopped the vehicle, or had begun to, before it was well again."""
     workers: int = 0
     decisions_failed: int = 0
     progress_m: float = 0.0
@@ -141,10 +141,10 @@ class _Rig:
         self._fault_ns = self._start_ns + round(course.fault_s * _S)
         self._bell = Bell(time)
         contract = driver.policy.contract
-        self.world = World(course.seed, course.scenario, cameras_of(contract))
+        self._world = World(course.seed, course.scenario, cameras_of(contract))
         # A plant has one instruction at a time; the reference plant's roads have no junction.
         spec = msgspec.structs.replace(reference_plant(), instructions=(course.scenario.instruction,))
-        self._plant = Plant(self.world, spec, run)
+        self._plant = Plant(self._world, spec, run)
         self._steps = 0
         self._power = BoardWriter(run / POWER_BOARD, POWER)
         self._workers: list[Program] = []
@@ -175,30 +175,29 @@ class _Rig:
 
     def worker(self, place: Worker, release: Release, epoch: int) -> Child:
         """As `agent.app.worker` runs it, but for how it is loaded and how it waits."""
-        course, index = self._course, len(self._workers)
-        faulty = index == 0 or course.relapses
-        begins_ns = self._fault_ns if index == 0 else self._time.mono_ns()
-        ill = Ill(course.fault if faulty else Fault.NONE, begins_ns)
-        pace = Pace(np.random.default_rng([course.seed, 29, index]), **_given(course.decision_s))
-        first = index == 0
+        pace, ill = Pace(np.random.default_rng([self._course.seed, 29, len(self._workers)])), self._ill()
+        load_ns = pace.load_ns if self._workers else lambda: FIRST_LOAD_NS
         policy = FaultyPolicy(self._driver.policy, self._time, pace, ill)
-        loader = FaultyLoader(
-            policy, self._driver.limits, self._time, lambda: FIRST_LOAD_NS if first else pace.load_ns()
-        )
-
-        def connect(contract: PolicyContract) -> FaultySight:
-            plant = SharedPlant(self._run, read_plant(self._run), contract)
-            return FaultySight(plant, self._bell, ill, pace.lag_ns())
+        loader = FaultyLoader(policy, self._driver.limits, self._time, load_ns)
+        connect = partial(self._sight, ill, pace)
 
         def work(me: Program) -> int:
             post = Post(place, release.slot, release.digest, epoch, me.pid)
-            around = Surroundings(
-                self._run, self._time, loader, connect, _LOOP.decision_hz, lambda: me.asked_to_end
-            )
-            return serve(post, around)
+            hz, run, time = _LOOP.decision_hz, self._run, self._time
+            return serve(post, Surroundings(run, time, loader, connect, hz, lambda: me.asked_to_end))
 
         self._workers.append(self._time.start(work))
         return self._workers[-1]
+
+    def _ill(self) -> Ill:
+        """What is wrong with the next worker."""
+        if not self._workers:
+            return Ill(self._course.fault, self._fault_ns)
+        return Ill(self._course.fault if self._course.relapses else Fault.NONE, self._time.mono_ns())
+
+    def _sight(self, ill: Ill, pace: Pace, contract: PolicyContract) -> FaultySight:
+        plant = SharedPlant(self._run, read_plant(self._run), contract)
+        return FaultySight(plant, self._bell, ill, pace.lag_ns())
 
     # --- what else runs
 
@@ -229,21 +228,17 @@ class _Rig:
         watch, now_ns = self._watch, self._time.mono_ns()
         well = watch.well_since_ns
         return Drive(
-            complaints=self.world.faults,
+            complaints=self._world.faults,
             states=watch.states,
             recovered=well is not None and now_ns - well >= WELL_NS,
             well_after_s=round((well - self._fault_ns) / _S, 3) if well and well > self._fault_ns else 0.0,
             stopped=any(state in (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP) for state in watch.states),
             workers=len(self._workers),
             decisions_failed=watch.failed,
-            progress_m=round(self.world.progress_m, 3),
+            progress_m=round(self._world.progress_m, 3),
             seconds=round((now_ns - self._start_ns) / _S, 3),
             applied=watch.applied.hexdigest(),
         )
-
-
-def _given(decision_s: float | None) -> dict[str, float]:
-    return {} if decision_s is None else {"decision_s": decision_s}
 
 
 class _Watch:
@@ -267,28 +262,22 @@ class _Watch:
         self._read_ring()
         if self._loop.latest is None or self._policy.latest is None:
             return
-        loop, policy = self._loop.latest.record, self._policy.latest.record
-        state = LoopState(loop.state)
-        if now_ns >= since_ns and self.states[-1:] != [state]:
-            self.states.append(state)
-        is_well = (
-            state is LoopState.OK
-            and policy.driving == 1
-            and loop.decision // DECISIONS_PER_EPOCH == policy.epoch
-        )
-        if not is_well:
-            self.well_since_ns = None
-        elif self.well_since_ns is None:
-            self.well_since_ns = now_ns
+        self._note(now_ns, self._loop.latest.record, self._policy.latest.record, since_ns)
         if self._worker.latest is not None:
             self.failed = max(self.failed, self._worker.latest.record.failed)
 
+    def _note(self, now_ns: int, loop: LoopRecord, policy: PolicyRecord, since_ns: int) -> None:
+        state = LoopState(loop.state)
+        if now_ns >= since_ns and self.states[-1:] != [state]:
+            self.states.append(state)
+        drives = policy.driving == 1 and loop.decision // DECISIONS_PER_EPOCH == policy.epoch
+        if state is not LoopState.OK or not drives:
+            self.well_since_ns = None
+        elif self.well_since_ns is None:
+            self.well_since_ns = now_ns
+
     def _read_ring(self) -> None:
-        with ExitStack() as stack:
-            if self._ring is None:
-                if not (self._run / APPLIED_RING).exists():
-                    return
-                self._ring = RingReader(self._run / APPLIED_RING)
-                stack.pop_all()
-            for record in self._ring.drain(_RINGFUL):
-                self.applied.update(record)
+        if self._ring is None:
+            self._ring = RingReader(self._run / APPLIED_RING)
+        for record in self._ring.drain(_RINGFUL):
+            self.applied.update(record)
