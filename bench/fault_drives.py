@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bench.faulty import Fault
 from bench.rig import Course, Driver, drive
 from bench.variants import variant
+from bench.worker_faults import Fault
 from models.contract import PolicyContract
 from models.digest import Digest
 from models.reference.evaluate import EVALUATION_SEED
@@ -91,8 +91,9 @@ class Remembered:
         asked = hashlib.sha256(
             repr((observation.sequence, observation.mono_ns, observation.instruction, knobs, seed)).encode()
         )
-        for part in (observation.ego_history, *observation.frames.values()):
-            asked.update(part.tobytes())
+        asked.update(observation.ego_history.tobytes())
+        for frames in observation.frames.values():
+            asked.update(frames.tobytes())
         key = asked.digest()
         if key not in self._known:
             self._known[key] = self._policy.decide(observation, knobs, seed)

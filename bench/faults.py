@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.fault_drives import FaultDrive
-from bench.faulty import Fault
+from bench.worker_faults import Fault
 from models.errors import PolicyFailedError, UsageError
 from models.reference.world.referee import Fault as Complaint
 from models.threads import single_threaded

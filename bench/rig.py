@@ -44,8 +44,8 @@ from agent.control.seat import Child, Release
 from agent.control.supervisor import CYCLE_NS, Supervisor
 from agent.control.worker import DECISIONS_PER_EPOCH, Surroundings, serve
 from agent.emulator.plant import STEP_S, STEPS_PER_FRAME, Plant
-from bench.faulty import Fault, FaultyLoader, FaultyPolicy, FaultySight, Ill, Pace
 from bench.turns import Bell, Program, VirtualTime
+from bench.worker_faults import Fault, FaultyLoader, FaultyPolicy, FaultySight, Ill, Pace
 from models.contract import PolicyContract
 from models.reference.contract import reference_plant
 from models.reference.evaluate import FULL, cameras_of

@@ -11,9 +11,9 @@ import pytest
 from agent.board.records import LoopState
 from bench.fault_drives import FaultDrive, course_of, driver_of
 from bench.faults import SEQUENCES, figures
-from bench.faulty import Fault
 from bench.rig import Course, Drive, Driver, drive
 from bench.variants import CHECKPOINT
+from bench.worker_faults import Fault
 from models.digest import digest_of
 from models.reference.contract import reference_contract
 from models.reference.world.classes import lane_keeping, stopped_car
