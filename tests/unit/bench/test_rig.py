@@ -16,7 +16,7 @@ from bench.variants import CHECKPOINT
 from bench.worker_faults import Fault
 from models.digest import digest_of
 from models.reference.contract import reference_contract
-from models.reference.world.classes import lane_keeping, stopped_car
+from models.reference.world.classes import CLASSES, lane_keeping, stopped_car
 from models.reference.world.referee import Fault as Complaint
 from models.release.family import family_of
 from models.runtime.constant import ConstantVelocity
@@ -109,3 +109,12 @@ def test_a_collision_another_sequence_and_no_recovery_are_counted_and_named() ->
     assert hung["sequence_as_documented"] == 2
     assert hung["by_class"] == {"cut-in": "2 of 3"}
     assert len(hung["not_as_promised"]) == 2
+
+
+def test_a_hundred_seeds_are_of_every_class_and_their_faults_begin_in_the_first_half() -> None:
+    courses = [course_of(seed, Fault.HUNG) for seed in range(100)]
+    assert {name for name, _ in courses} == {one.name for one in CLASSES}
+    assert all(0 < course.fault_s <= course.seconds / 2 for _, course in courses)
+    assert [course_of(seed, Fault.NONE)[1].scenario for seed in range(100)] == [
+        course.scenario for _, course in courses
+    ]
