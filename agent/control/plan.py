@@ -111,6 +111,8 @@ class Rejection(Enum):
     """Not a later decision, or on an earlier observation, than the one that is followed."""
     OUT_OF_TIME = auto()
     """Its horizon is over, or it claims to be of the future."""
+    LATE = auto()
+    """Old when it came, in a stop that follows another: the vehicle is no longer where this one would have it by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class PlanFollower:
     def offer(self, record: PlanRecord, selected: Selected, last: Command, mono_ns: int) -> Rejection | None:
         """Take the plan in `record`, blending from `last`, the command now in force; or count why not."""
         plan = plan_from_record(record, selected, self._plan, mono_ns)
+        if not isinstance(plan, Rejection) and self.state in _STOPS and self._is_old(plan, mono_ns):
+            plan = Rejection.LATE
         if isinstance(plan, Rejection):
             self.rejected += 1
             return plan
@@ -242,6 +246,9 @@ class PlanFollower:
             brake = self.rules.stop_mps2 if standing else self.rules.full_stop_mps2
             return Motion(Command(-brake, held_curvature_per_m), self.state, 0, age_ns)
         return Motion(self._due(plan, mono_ns), self.state, plan.decision, age_ns)
+
+    def _is_old(self, plan: Plan, mono_ns: int) -> bool:
+        return mono_ns - plan.start_ns > self.rules.fresh_ns(plan.end_ns - plan.start_ns)
 
     def _freshness(self, plan: Plan | None, mono_ns: int, speed_mps: float) -> Freshness:
         if plan is None:

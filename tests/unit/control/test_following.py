@@ -169,6 +169,29 @@ def test_a_stop_goes_on_until_a_fresh_plan_comes() -> None:
     assert found.step(at_ns, 3.0, 0.0).state is LoopState.OK
 
 
+def test_a_stop_keeps_to_its_path_where_a_later_plan_is_old_when_it_comes_and_leaves_it_for_a_fresh_one() -> (
+    None
+):
+    straight = [(0.0, 0.0)] * 64
+    found = follower(record(rows=straight))
+    now = T0 + 4 * _S
+    assert found.step(now, 8.0, 0.0).state is LoopState.MINIMAL_RISK
+    bend_now = [(0.0, 0.0)] * 20 + [(0.0, 0.1)] * 44
+    old = record(2, now - 2 * _S, bend_now)
+    assert found.offer(old, SELECTED, Command(-3.0, 0.0), now) is Rejection.LATE
+    assert found.rejected == 1
+    assert found.step(now + DT_NS, 7.7, 0.0).proposed.curvature_per_m == pytest.approx(0.0)
+    fresh = record(3, now + DT_NS, bend_now)
+    assert found.offer(fresh, SELECTED, Command(-3.0, 0.0), now + DT_NS) is None
+    assert found.step(now + 2 * DT_NS, 7.4, 0.0).state is LoopState.OK
+
+
+def test_a_plan_that_is_a_little_old_is_better_than_an_older_one_while_the_loop_only_slows_down() -> None:
+    found = follower(record())
+    assert found.step(T0 + 2 * _S, 2.0, 0.0).state is LoopState.DEGRADED
+    assert found.offer(record(2, T0 + _S // 2), SELECTED, Command(-0.5, 0.0), T0 + 2 * _S) is None
+
+
 def test_past_the_horizon_it_brakes_hard_and_executes_no_waypoint() -> None:
     found = follower(record())
     motion = found.step(T0 + 64 * DT_NS, 5.0, 0.01)
