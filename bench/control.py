@@ -95,7 +95,7 @@ def _timed(folder: Path, parts: Sequence[str], options: argparse.Namespace) -> F
     if "swaps" in parts:
         _tell("swaps")
         _leave(core)
-        found["swaps"] = swaps.measure(folder / "swaps", core, options.swaps, options.breaches)
+        found |= swaps.measure(folder / "swaps", core, options.swaps, options.breaches)
     return found
 
 

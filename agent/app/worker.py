@@ -135,19 +135,23 @@ def _bytes_in(slot: Path) -> int:
     return sum(file.st_size for file in files)
 
 
-def main() -> int:
-    """Read the arguments and the configuration, then work on a verified release."""
-    arguments = arguments_from()
-    config = load_config(arguments.root)
+def loader_of(arguments: Arguments, config: AgentConfig) -> VerifiedLoader:
+    """The loader of the release in the slot that the supervisor names. Raises `HostileNameError` where that is no name."""
     state = arguments.root / config.paths.state
     check_name(arguments.post.slot)
-    loader = VerifiedLoader(
+    return VerifiedLoader(
         slot=state / "slots" / arguments.post.slot,
         digest=arguments.post.digest,
         trust_policy=state / TRUST_POLICY,
         threads=config.control.threads,
     )
-    return work(arguments, loader, config)
+
+
+def main() -> int:
+    """Read the arguments and the configuration, then work on a verified release."""
+    arguments = arguments_from()
+    config = load_config(arguments.root)
+    return work(arguments, loader_of(arguments, config), config)
 
 
 if __name__ == "__main__":

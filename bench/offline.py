@@ -1,0 +1,209 @@
+"""One emulated device that nobody manages: two releases in its slots, and orders to `control` as `manage` gives them.
+
+Owns: its site, its slots, its processes, one change of release after the other. Must not know: what is measured meanwhile.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.adapters.clock import MonotonicClock
+from agent.adapters.files import FileDisk
+from agent.app.worker import TRUST_POLICY
+from agent.board.change import CandidateState, PolicyRecord, SwapOrder
+from agent.board.records import raw_from_digest
+from agent.config import load_config
+from agent.update.slots import Slot, SlotStore, StagedSlot
+from agent.update.swap import ControlLine
+from fleet.demo.commands import Commands
+from fleet.demo.devices import Device, DeviceSettings
+from fleet.demo.processes import Processes, free_port, pause, program
+from fleet.demo.site import Site
+from fleet.demo.witness import Testimony, testimony
+from models.errors import NotNowError
+
+_SEED = 41
+_ENVELOPE_W = 120.0
+_DECISION_HZ = 10.0
+_POLL_S = 0.02
+_PATIENCE_S = 120.0
+CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The device below `folder`; `precisions` are those of the releases in slot a, which drives at first, and b.
+
+    `look` is called at every turn of a wait.
+    """
+
+    folder: Path
+    processes: Processes
+    core: int
+    precisions: tuple[str, str]
+
+    @property
+    def root(self) -> Path:
+        """Of the device."""
+        return self.folder / "device"
+
+    @property
+    def run(self) -> Path:
+        """Where its boards are."""
+        return self.root / load_config(self.root).paths.run
+
+    @property
+    def disk(self) -> FileDisk:
+        """Its state."""
+        return FileDisk(self.root / load_config(self.root).paths.state)
+
+    def start(self) -> tuple[StagedSlot, StagedSlot]:
+        """Make the site, its releases and the device, and start the plant and the governor; returns what is in the slots."""
+        commands = Commands(self.folder, lambda _: None)
+        site = Site(self.folder, commands)
+        site.record()
+        releases = [site.release(each, f"1.{n}.0", n + 1) for n, each in enumerate(self.precisions)]
+        settings = DeviceSettings(
+            id="thor-1",
+            fleet="bench",
+            port=free_port(),
+            envelope_w=_ENVELOPE_W,
+            decision_hz=_DECISION_HZ,
+            core=self.core,
+        )
+        device = Device(settings, self.root, _SEED)
+        device.create(site.trust, commands, self.processes.volatile_folder())
+        a, b = (StagedSlot(slot, each.digest) for slot, each in zip(Slot, releases, strict=True))
+        for staged, release in zip((a, b), releases, strict=True):
+            shutil.copytree(release.folder, self.disk.path(staged.slot.directory))
+        self.disk.path(TRUST_POLICY).parent.mkdir(exist_ok=True)
+        shutil.copyfile(site.keys / "public/builders.json", self.disk.path(TRUST_POLICY))
+        self.run.mkdir(exist_ok=True)
+        slots = SlotStore(self.disk)
+        slots.flip(a)
+        slots.commit()
+        for part in ("emulate", "power"):
+            device.start_part(part, self.processes)
+        return a, b
+
+    @contextmanager
+    def control(self, argv: Sequence[str]) -> Iterator[ControlLine]:
+        """`control`, started by `argv`, in the block; the line to it."""
+        self.processes.start(CONTROL, list(argv))
+        line = ControlLine(self.run, MonotonicClock())
+        try:
+            yield line
+        finally:
+            line.close()
+        self.processes.stop(CONTROL)
+
+    @property
+    def ours(self) -> list[str]:
+        """The command that starts `control` as it is."""
+        return [program("roskva-agent"), "control", "--root", str(self.root)]
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Bare loops on every core."""
+
+    files: tuple[Path, ...]
+
+    @classmethod
+    def start(cls, processes: Processes) -> "Witnesses":
+        """Start one on each core that this process may use, the loop's included."""
+        folder = processes.volatile_folder()
+        cores = range(os.cpu_count() or 1)
+        files = tuple(folder / f"core-{core}.json" for core in cores)
+        for core, file in zip(cores, files, strict=True):
+            argv = [sys.executable, "-P", "-m", "fleet.demo.witness", str(file), str(core)]
+            processes.start(f"witness-{core}", argv)
+        return cls(files)
+
+    def testimony(self) -> Testimony:
+        """What they saw since their start."""
+        return testimony(list(self.files))
+
+
+@dataclass(frozen=True, slots=True)
+class Changing:
+    """Changes of release on `line`, one step after the other, while `look` is called 50 times a second.
+
+    The slots' pointer is moved when `manage` moves it. Each step raises `NotNowError` where it is not done in two minutes.
+    """
+
+    device: Offline
+    line: ControlLine
+    look: Callable[[], None]
+
+    def load(self, staged: StagedSlot) -> None:
+        """Have it loaded beside the one that drives."""
+        self._order(SwapOrder.LOAD, staged)
+        self._until(CandidateState.READY)
+
+    def go(self, staged: StagedSlot) -> PolicyRecord:
+        """Make it durably live, on trial, and let it drive; returns what `control` said then."""
+        SlotStore(self.device.disk).flip(staged)
+        self._order(SwapOrder.GO, staged)
+        return self._until(CandidateState.DRIVING)
+
+    def keep(self, staged: StagedSlot) -> None:
+        """The trial is passed."""
+        SlotStore(self.device.disk).commit()
+        self._order(SwapOrder.KEEP, staged)
+        self._until(CandidateState.NONE)
+
+    def failed(self, seconds: float) -> PolicyRecord | None:
+        """Wait until `control` says that the candidate failed; None where it does not in so many seconds."""
+        return self.wait(lambda: self._answer_in(CandidateState.FAILED), seconds)
+
+    def go_back(self, staged: StagedSlot) -> None:
+        """Make the one before durably live, and have `control` forget the candidate."""
+        SlotStore(self.device.disk).go_back()
+        self._order(SwapOrder.RETURN, staged)
+        self._until(CandidateState.FAILED)
+        self._order(SwapOrder.DROP, staged)
+        self._until(CandidateState.NONE)
+
+    def await_driving(self, staged: StagedSlot) -> None:
+        """Return once `control` says that this release drives."""
+        raw = raw_from_digest(staged.digest)
+        policy = self.line.policy
+
+        def drives() -> PolicyRecord | None:
+            told = policy()
+            return told if told and told.driving and told.digest == raw else None
+
+        if self.wait(drives, _PATIENCE_S) is None:
+            raise NotNowError(f"the release in slot {staged.slot} does not drive; control says {policy()}")
+
+    def wait(self, found: Callable[[], PolicyRecord | None], seconds: float) -> PolicyRecord | None:
+        """The first thing that `found` finds; None where it finds nothing in so many seconds."""
+        clock = MonotonicClock()
+        deadline_ns = clock.mono_ns() + round(seconds * 1e9)
+        while (told := found()) is None and clock.mono_ns() < deadline_ns:
+            self.device.processes.check()
+            self.look()
+            pause(_POLL_S)
+        return told
+
+    def drive(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wait(lambda: None, seconds)
+
+    def _order(self, order: SwapOrder, staged: StagedSlot) -> None:
+        self.line.order(order, staged.digest, str(staged.slot))
+
+    def _answer_in(self, state: CandidateState) -> PolicyRecord | None:
+        answer = self.line.answer()
+        return answer if answer is not None and answer.candidate == state else None
+
+    def _until(self, state: CandidateState) -> PolicyRecord:
+        found = self.wait(lambda: self._answer_in(state), _PATIENCE_S)
+        if found is None:
+            raise NotNowError(f"the candidate is not {state.name}; control says {self.line.policy()}")
+        return found

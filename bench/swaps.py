@@ -1,0 +1,262 @@
+"""Hot swaps while driving, and releases that break their contract in trial.
+
+Owns: the two workloads and their figures. Must not know: how a device is set up (`bench.offline`), how a contract is broken
+(`bench.faulty`).
+
+Two releases of the reference policy take turns: load, go, 2 s on trial, keep. `swap_ticks_missed` are missed from 1 s before
+the order to go to 1 s after the first tick of the new one, `swap_ticks_missed_unexplained` those that no standstill of a core
+explains (`bench.misses`). `swap_plan_gap_periods` is the longest run of ticks meanwhile that executed nobody's decision or in
+which the loop was stopping by itself; `swap_plan_age_max_ms` and `swap_degraded_ticks` tell what that leaves out.
+
+Then candidates that break once they drive on trial, in five ways. The clock starts when the first breach is a fact: a bad plan
+is there, the process ends, or a decision passes the latency that 99 in 100 are promised to keep. It ends at the first tick
+that executes a decision of the release before. Nothing but `control` takes part.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from agent.adapters.clock import MonotonicClock
+from agent.board.layout import text_from
+from agent.board.records import APPLIED_RING, LOOP_BOARD
+from agent.update.slots import StagedSlot
+from agent.update.swap import ControlLine
+from bench import faulty
+from bench.handover import Record, Tick, between, degraded, first_of, longest_gap, oldest_plan_ns
+from bench.misses import Misses
+from bench.offline import Changing, Offline, Witnesses
+from fleet.demo.processes import Processes, pause
+from fleet.demo.witness import Testimony
+from models.errors import NotNowError
+
+_S = 1_000_000_000
+_PRECISIONS = ("int8", "nvfp4")
+_SETTLE_S = 3.0
+_AROUND_S = 1.0
+_TRIAL_S = 2.0
+_TOLD_S = 0.3
+"""What is told every few ticks is told by then."""
+_BREAK_AFTER = 8
+_NOTICED_S = 20.0
+BACK_MAX_S = 2.0
+Figures = dict[str, object]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One change of release. `misses` are over its time alone; `took_s` from the order to go to the first tick of the new."""
+
+    misses: Misses
+    gap_periods: int
+    plan_age_max_ns: int
+    degraded_ticks: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One trial: how long until the release before drove again (None: it did not), and the reason that was given."""
+
+    fault: faulty.Fault
+    back_s: float | None
+    reason: str
+    gap_periods: int
+
+    @property
+    def is_in_time(self) -> bool:
+        """Whether that was soon enough."""
+        return self.back_s is not None and self.back_s < BACK_MAX_S
+
+
+def measure(folder: Path, core: int, swaps: int, breaches: int) -> Figures:
+    """Both workloads on a device below `folder`, its loop on `core`."""
+    with Processes(folder / "logs") as processes, _progress(swaps + breaches) as tell:
+        device = Offline(folder, processes, core, _PRECISIONS)
+        witnesses = Witnesses.start(processes)
+        slots = device.start()
+        changed, realtime = _swaps(device, slots, swaps, tell)
+        broken = _breaches(device, slots[swaps % 2], slots[1 - swaps % 2], breaches, tell)
+        seen = witnesses.testimony()
+    found = swap_figures(changed, seen) if changed else {}
+    return {"swap_realtime": realtime, **found, **(breach_figures(broken) if broken else {})}
+
+
+def swap_figures(swaps: Sequence[Swap], machine: Testimony) -> Figures:
+    """What is printed of the swaps."""
+    return {
+        "swaps": len(swaps),
+        "swap_ticks_missed": sum(each.misses.missed for each in swaps),
+        "swap_ticks_missed_unexplained": sum(each.misses.unexplained(machine) for each in swaps),
+        "swap_plan_gap_periods": max(each.gap_periods for each in swaps),
+        "swap_plan_age_max_ms": round(max(each.plan_age_max_ns for each in swaps) / 1e6),
+        "swap_degraded_ticks": sum(each.degraded_ticks for each in swaps),
+        "swap_go_to_driving_s_max": round(max(each.took_s for each in swaps), 3),
+    }
+
+
+def breach_figures(broken: Sequence[Broken]) -> Figures:
+    """What is printed of the trials; the longest return is null where one release did not come back at all."""
+    kinds = [fault for fault in faulty.Fault if any(each.fault is fault for each in broken)]
+    return {
+        "breaches": len(broken),
+        "breaches_back_in_time": sum(each.is_in_time for each in broken),
+        "breach_back_s_max": _longest_s(broken),
+        "breach_plan_gap_periods": max(each.gap_periods for each in broken),
+        "breach_kinds": {str(fault): _kind([b for b in broken if b.fault is fault]) for fault in kinds},
+    }
+
+
+def _kind(broken: Sequence[Broken]) -> Figures:
+    return {
+        "breaches": len(broken),
+        "back_in_time": sum(each.is_in_time for each in broken),
+        "back_s_max": _longest_s(broken),
+        "reasons": sorted({each.reason for each in broken}),
+    }
+
+
+def _longest_s(broken: Sequence[Broken]) -> float | None:
+    took_s = [each.back_s for each in broken if each.back_s is not None]
+    return round(max(took_s), 3) if len(took_s) == len(broken) else None
+
+
+# --- swaps
+
+
+def _swaps(
+    device: Offline, slots: tuple[StagedSlot, StagedSlot], count: int, tell: Tell
+) -> tuple[list[Swap], str]:
+    """`count` swaps from slot a on, and what the kernel granted the loop."""
+    if not count:
+        return [], "none"
+    done = []
+    with device.control(device.ours) as line, _recorded(device, line, slots[0]) as (changing, record):
+        for number, staged in enumerate(islice(cycle(reversed(slots)), count)):
+            done.append(_swap(device, changing, record, staged))
+            tell(f"swap {number + 1}: {_told(done[-1])}")
+        return done, record.realtime
+
+
+def _told(swap: Swap) -> str:
+    return (
+        f"{swap.misses.missed} missed, gap {swap.gap_periods}, oldest plan {swap.plan_age_max_ns / 1e6:.0f} ms, "
+        f"{swap.degraded_ticks} degraded, {swap.took_s:.2f} s from go"
+    )
+
+
+def _swap(device: Offline, changing: Changing, record: Record, staged: StagedSlot) -> Swap:
+    """Let `staged` take over, and stay."""
+    changing.load(staged)
+    record.restart()
+    misses = Misses([device.run / LOOP_BOARD])
+
+    def look() -> None:
+        record.look()
+        misses.look()
+
+    watched = Changing(device, changing.line, look)
+    watched.drive(_AROUND_S)
+    ordered_ns = record.clock.mono_ns()
+    epoch = watched.go(staged).epoch
+    watched.drive(_AROUND_S + _TOLD_S)
+    look()
+    first = first_of(record.ticks, epoch, ordered_ns)
+    if first is None:
+        raise NotNowError(f"the release in slot {staged.slot} drives, and no tick executed a decision of it")
+    around = between(record.ticks, ordered_ns - round(_AROUND_S * _S), first.mono_ns + round(_AROUND_S * _S))
+    changing.drive(_TRIAL_S - _AROUND_S)
+    changing.keep(staged)
+    gap = longest_gap(around, record.period_ns)
+    return Swap(misses, gap, oldest_plan_ns(around), degraded(around), (first.mono_ns - ordered_ns) / _S)
+
+
+# --- breaches
+
+
+def _breaches(
+    device: Offline, live: StagedSlot, candidate: StagedSlot, count: int, tell: Tell
+) -> list[Broken]:
+    """`count` trials of `candidate`, each kind of fault in its turn."""
+    if not count:
+        return []
+    done = []
+    argv = [sys.executable, *faulty.PROGRAM, "control", str(device.root)]
+    with device.control(argv) as line, _recorded(device, line, live) as (changing, record):
+        for number, fault in enumerate(islice(cycle(faulty.Fault), count)):
+            done.append(_breach(device, changing, record, candidate, fault))
+            tell(f"breach {number + 1}: {fault}, {_told_of(done[-1])}")
+    return done
+
+
+def _told_of(broken: Broken) -> str:
+    back = "not back" if broken.back_s is None else f"back in {broken.back_s:.3f} s"
+    return f"{back}, {broken.reason}, gap {broken.gap_periods}"
+
+
+def _breach(
+    device: Offline, changing: Changing, record: Record, candidate: StagedSlot, fault: faulty.Fault
+) -> Broken:
+    """One trial of `candidate` that breaks as `fault` says."""
+    faulty.write(device.run / faulty.FAULT_FILE, faulty.Order(fault, _BREAK_AFTER))
+    (device.run / faulty.BREACH_FILE).unlink(missing_ok=True)
+    before = changing.line.policy()
+    changing.load(candidate)
+    record.restart()
+    changing.go(candidate)
+    failed = changing.failed(_NOTICED_S)
+    changing.drive(_AROUND_S)
+    breach, ticks = faulty.breach_in(device.run), record.ticks
+    changing.go_back(candidate)
+    changing.drive(_SETTLE_S)
+    if breach is None or before is None:
+        raise NotNowError(f"the candidate never broke; control said {failed}")
+    reason = text_from(failed.reason) if failed else "not noticed"
+    gap = longest_gap(ticks, record.period_ns)
+    return Broken(fault, back_s(ticks, breach.mono_ns, before.epoch), reason, gap)
+
+
+def back_s(ticks: Sequence[Tick], breach_ns: int, epoch: int) -> float | None:
+    """Seconds from the breach to the first tick that executed a decision of the worker with `epoch`; None where none did."""
+    first = first_of(ticks, epoch, breach_ns)
+    return (first.mono_ns - breach_ns) / _S if first else None
+
+
+# --- both
+
+
+@contextmanager
+def _recorded(device: Offline, line: ControlLine, live: StagedSlot) -> Iterator[tuple[Changing, Record]]:
+    """Changes of release and the record of the loop, once `live` drives."""
+    clock = MonotonicClock()
+    while not (device.run / APPLIED_RING).exists():
+        device.processes.check()
+        pause(0.1)
+    record = Record(device.run, clock)
+    changing = Changing(device, line, record.look)
+    try:
+        changing.await_driving(live)
+        changing.drive(_SETTLE_S)
+        yield changing, record
+    finally:
+        record.close()
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Tell]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("changing hands", total=total)
+
+        def tell(line: str) -> None:
+            progress.console.print(line, highlight=False)
+            progress.advance(task)
+
+        yield tell
