@@ -36,10 +36,7 @@ CONTROL = "control"
 
 @dataclass(frozen=True, slots=True)
 class Offline:
-    """The device below `folder`; `precisions` are those of the releases in slot a, which drives at first, and b.
-
-    `look` is called at every turn of a wait.
-    """
+    """The device below `folder`; `precisions` are those of the releases in slot a, which drives at first, and b."""
 
     folder: Path
     processes: Processes
@@ -89,6 +86,11 @@ class Offline:
         for part in ("emulate", "power"):
             device.start_part(part, self.processes)
         return a, b
+
+    def live_first(self, slots: tuple[StagedSlot, StagedSlot]) -> tuple[StagedSlot, StagedSlot]:
+        """`slots`, the one that is live before the other."""
+        first, second = slots
+        return slots if SlotStore(self.disk).pointer().live == first.slot else (second, first)
 
     @contextmanager
     def control(self, argv: Sequence[str]) -> Iterator[ControlLine]:

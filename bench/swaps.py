@@ -59,6 +59,8 @@ class Swap:
     plan_age_max_ns: int
     degraded_ticks: int
     took_s: float
+    reason: str
+    """Why the new one did not stay, empty where it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def measure(folder: Path, core: int, swaps: int, breaches: int) -> Figures:
         witnesses = Witnesses.start(processes)
         slots = device.start()
         changed, realtime = _swaps(device, slots, swaps, tell)
-        broken = _breaches(device, slots[swaps % 2], slots[1 - swaps % 2], breaches, tell)
+        broken = _breaches(device, device.live_first(slots), breaches, tell)
         seen = witnesses.testimony()
     found = swap_figures(changed, seen) if changed else {}
     return {"swap_realtime": realtime, **found, **(breach_figures(broken) if broken else {})}
@@ -92,7 +94,8 @@ def measure(folder: Path, core: int, swaps: int, breaches: int) -> Figures:
 def swap_figures(swaps: Sequence[Swap], machine: Testimony) -> Figures:
     """What is printed of the swaps."""
     return {
-        "swaps": len(swaps),
+        "swaps": sum(not each.reason for each in swaps),
+        "swaps_sent_back": sorted(each.reason for each in swaps if each.reason),
         "swap_ticks_missed": sum(each.misses.missed for each in swaps),
         "swap_ticks_missed_unexplained": sum(each.misses.unexplained(machine) for each in swaps),
         "swap_plan_gap_periods": max(each.gap_periods for each in swaps),
@@ -139,8 +142,10 @@ def _swaps(
         return [], "none"
     done = []
     with device.control(device.ours) as line, _recorded(device, line, slots[0]) as (changing, record):
-        for number, staged in enumerate(islice(cycle(reversed(slots)), count)):
-            done.append(_swap(device, changing, record, staged))
+        live, other = slots
+        for number in range(count):
+            done.append(_swap(device, changing, record, other))
+            live, other = (live, other) if done[-1].reason else (other, live)
             tell(f"swap {number + 1}: {_told(done[-1])}")
         return done, record.realtime
 
@@ -149,6 +154,7 @@ def _told(swap: Swap) -> str:
     return (
         f"{swap.misses.missed} missed, gap {swap.gap_periods}, oldest plan {swap.plan_age_max_ns / 1e6:.0f} ms, "
         f"{swap.degraded_ticks} degraded, {swap.took_s:.2f} s from go"
+        + (f", sent back: {swap.reason}" if swap.reason else "")
     )
 
 
@@ -172,22 +178,29 @@ def _swap(device: Offline, changing: Changing, record: Record, staged: StagedSlo
     if first is None:
         raise NotNowError(f"the release in slot {staged.slot} drives, and no tick executed a decision of it")
     around = between(record.ticks, ordered_ns - round(_AROUND_S * _S), first.mono_ns + round(_AROUND_S * _S))
-    changing.drive(_TRIAL_S - _AROUND_S)
-    changing.keep(staged)
-    gap = longest_gap(around, record.period_ns)
-    return Swap(misses, gap, oldest_plan_ns(around), degraded(around), (first.mono_ns - ordered_ns) / _S)
+    failed = changing.failed(_TRIAL_S - _AROUND_S)
+    if failed is None:
+        changing.keep(staged)
+    else:
+        changing.go_back(staged)
+    return Swap(
+        misses=misses,
+        gap_periods=longest_gap(around, record.period_ns),
+        plan_age_max_ns=oldest_plan_ns(around),
+        degraded_ticks=degraded(around),
+        took_s=(first.mono_ns - ordered_ns) / _S,
+        reason=text_from(failed.reason) if failed else "",
+    )
 
 
 # --- breaches
 
 
-def _breaches(
-    device: Offline, live: StagedSlot, candidate: StagedSlot, count: int, tell: Tell
-) -> list[Broken]:
-    """`count` trials of `candidate`, each kind of fault in its turn."""
+def _breaches(device: Offline, slots: tuple[StagedSlot, StagedSlot], count: int, tell: Tell) -> list[Broken]:
+    """`count` trials of the second of `slots` while the first is live, each kind of fault in its turn."""
     if not count:
         return []
-    done = []
+    done, (live, candidate) = [], slots
     argv = [sys.executable, *faulty.PROGRAM, "control", str(device.root)]
     with device.control(argv) as line, _recorded(device, line, live) as (changing, record):
         for number, fault in enumerate(islice(cycle(faulty.Fault), count)):
