@@ -15,7 +15,7 @@ from agent.board.records import LoopState
 
 _S = 1_000_000_000
 _SETTLING_NS = 3 * _S // 10
-"""From the change of hands until the loop's board can only speak of the candidate."""
+"""From the change of hands, or from a decision, until the loop's board can only speak of what came after it."""
 _HELD_UP_NS = _S // 5
 """Looks further apart than this were not ours to take: the machine stood still, and ticks lost then are nobody's."""
 _DECISIONS, _SLOW_MAX = 20, 4
@@ -94,11 +94,17 @@ class Trial:
     hot_ns: int = 0
     metered: Look | None = None
     """Since when energy and decisions are counted without a gap, where they are."""
+    settling_ns: int = 0
+    """From here on, and some time for it to be told, a stop is the candidate's."""
+    awaited: int = -1
+    """A stop that nobody could have helped goes on until a decision beyond this many."""
 
 
 def begun(look: Look) -> Trial:
     """The trial of a candidate that drives since `look`."""
-    return Trial(look, look, ((look.decisions, look.slow),), ((look.ticks, look.interventions),))
+    decided, ticked = ((look.decisions, look.slow),), ((look.ticks, look.interventions),)
+    awaited = -1 if look.may_drive else look.decisions
+    return Trial(look, look, decided, ticked, settling_ns=look.mono_ns, awaited=awaited)
 
 
 def judged(trial: Trial, look: Look) -> Trial | Breach:
@@ -115,6 +121,7 @@ def _grown(trial: Trial, look: Look) -> Trial:
     held_up_ns = look.mono_ns if since_ns > _HELD_UP_NS else trial.held_up_ns
     # The loop's board is a few ticks old: what it tells shortly after a standstill is of the standstill.
     excuses = look.mono_ns - held_up_ns <= _HELD_UP_NS
+    awaited = trial.awaited if look.may_drive and not excuses else look.decisions
     return Trial(
         trial.first,
         look,
@@ -124,6 +131,8 @@ def _grown(trial: Trial, look: Look) -> Trial:
         trial.excused + (look.ticks_missed - before.ticks_missed if excuses else 0),
         trial.hot_ns + since_ns if look.over_envelope and before.over_envelope else 0,
         (trial.metered or before) if _counts_on(before, look) else None,
+        look.mono_ns if look.decisions <= awaited else trial.settling_ns,
+        awaited,
     )
 
 
@@ -139,8 +148,8 @@ def _failed(trial: Trial) -> Breach | None:
 
 def _stopped(trial: Trial) -> Breach | None:
     look = trial.last
-    settled = look.mono_ns - trial.first.mono_ns >= _SETTLING_NS
-    if not (settled and look.may_drive and look.state in _STOPPED):
+    settled = look.mono_ns - trial.settling_ns >= _SETTLING_NS
+    if not (settled and look.state in _STOPPED):
         return None
     return Breach("safe-stop", f"no fresh plan: the loop is in {look.state.name}")
 

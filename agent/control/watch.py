@@ -20,10 +20,12 @@ from agent.board.records import (
     VehicleRecord,
     WorkerRecord,
 )
+from agent.control.gate import VEHICLE_MAX_AGE_NS
 from agent.control.trial import Breach, Look, Trial, begun, judged
 
 _ALIVE_NS = 3_000_000_000
-_PLANT_NS = 1_000_000_000
+_PLANT_NS = VEHICLE_MAX_AGE_NS * 2 // 3
+"""Sooner than the loop, which stops then: between two looks the plant may speak again."""
 _STATES = set(LoopState)
 
 

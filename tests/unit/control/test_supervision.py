@@ -27,6 +27,7 @@ from agent.board.records import (
     VEHICLE,
     VEHICLE_BOARD,
     WORKER,
+    LoopState,
     PlanRecord,
     Worker,
     WorkerState,
@@ -110,6 +111,7 @@ class Bench:
         self._plans = [BoardWriter(run / plan_board(w), PLAN) for w in Worker]
         self._limits = [BoardWriter(run / limits_board(w), LIMITS) for w in Worker]
         self.silent: set[str] = set()
+        self.loop_state = LoopState.WAITING
         self.safe = 1
         self._request = 0
 
@@ -180,9 +182,11 @@ class Bench:
             self.clock.advance(0.05)
             now_ns = self.clock.mono_ns()
             vehicle = VEHICLE.record_from(VEHICLE.packer.unpack(bytes(VEHICLE.packer.size)))
-            self._vehicle.write(vehicle._replace(mono_ns=now_ns, safe_to_swap=self.safe), now_ns)
+            if "plant" not in self.silent:
+                self._vehicle.write(vehicle._replace(mono_ns=now_ns, safe_to_swap=self.safe), now_ns)
             if "follower" not in self.silent:
-                self._loop.write(LOOP.record_from(LOOP.packer.unpack(bytes(LOOP.packer.size))), now_ns)
+                loop = LOOP.record_from(LOOP.packer.unpack(bytes(LOOP.packer.size)))
+                self._loop.write(loop._replace(state=int(self.loop_state)), now_ns)
             self.supervisor.cycle()
         return self.policy
 
@@ -366,6 +370,19 @@ def test_a_candidate_that_takes_more_energy_than_it_promises_loses_the_wheel(ben
         bench.cycle()
     assert (bench.policy.candidate, text_from(bench.policy.reason)) == (CandidateState.FAILED, "energy")
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
+
+
+def test_a_loop_that_stops_because_the_plant_is_silent_for_half_a_second_takes_the_wheel_from_nobody(
+    bench: Bench,
+) -> None:
+    bench.drive_candidate()
+    for cycle in range(20):
+        bench.says(WorkerState.READY, epoch=2)
+        if cycle == 10:
+            bench.silent.add("plant")
+        if cycle == 16:
+            bench.loop_state = LoopState.MINIMAL_RISK
+        assert bench.cycle().candidate == CandidateState.DRIVING
 
 
 def test_what_went_wrong_before_the_trial_or_after_it_is_no_breach_of_it(bench: Bench) -> None:

@@ -94,6 +94,27 @@ def test_a_stop_that_the_loop_was_in_before_the_change_is_not_the_candidates() -
     assert drive.goes_on(5).reason == ""
 
 
+def test_a_stop_because_the_plant_was_silent_is_not_the_candidates_until_it_has_decided_again() -> None:
+    drive = Drive().goes_on(1)
+    drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK, may_drive=False)
+    drive.goes_on(0.4)
+    drive.look = drive.look._replace(may_drive=True)
+    for _ in range(10):  # in the middle of a slow decision: none ends
+        drive.sees(decisions=0)
+    drive.goes_on(0.2)
+    assert drive.reason == ""
+    drive.look = drive.look._replace(state=LoopState.OK)
+    assert drive.goes_on(5).reason == ""
+
+
+def test_a_stop_that_goes_on_though_the_candidate_decides_and_the_plant_speaks_is_a_breach() -> None:
+    drive = Drive().goes_on(1)
+    drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK, may_drive=False)
+    drive.goes_on(0.4)
+    drive.look = drive.look._replace(may_drive=True)
+    assert drive.goes_on(0.6).reason == "safe-stop"
+
+
 def test_a_world_that_nobody_shows_is_not_held_against_the_candidate() -> None:
     drive = Drive().goes_on(1)
     drive.look = drive.look._replace(state=LoopState.SAFE_STOP, may_drive=False)
