@@ -27,6 +27,7 @@ from agent.board.records import (
     plan_board,
 )
 from agent.board.ring import RingReader
+from agent.control.gate import GateReason
 from agent.control.worker import DECISIONS_PER_EPOCH
 from agent.ports import Clock
 
@@ -43,6 +44,8 @@ class Tick:
     decision: int
     state: LoopState
     plan_age_ns: int | None = None
+    is_blind: bool = False
+    """The plant had said nothing for so long that the gate braked."""
 
     @property
     def epoch(self) -> int:
@@ -73,6 +76,11 @@ def first_of(ticks: Sequence[Tick], epoch: int, after_ns: int) -> Tick | None:
     return next((tick for tick in ticks if tick.mono_ns >= after_ns and tick.epoch == epoch), None)
 
 
+def first_of_another(ticks: Sequence[Tick], epoch: int, after_ns: int) -> Tick | None:
+    """The first tick from `after_ns` on that executed a decision of another worker than the one with `epoch`."""
+    return next((t for t in ticks if t.mono_ns >= after_ns and t.epoch not in (0, epoch)), None)
+
+
 def between(ticks: Sequence[Tick], start_ns: int, end_ns: int) -> list[Tick]:
     """The ticks that began from `start_ns` up to `end_ns`."""
     return [tick for tick in ticks if start_ns <= tick.mono_ns <= end_ns]
@@ -86,6 +94,11 @@ def oldest_plan_ns(ticks: Sequence[Tick]) -> int:
 def degraded(ticks: Sequence[Tick]) -> int:
     """Ticks on which the loop slowed down because the plan was old."""
     return sum(tick.state is LoopState.DEGRADED for tick in ticks)
+
+
+def blind(ticks: Sequence[Tick]) -> int:
+    """Ticks on which the plant was silent: the loop stops then, whoever drives."""
+    return sum(tick.is_blind for tick in ticks)
 
 
 def ticks_from(
@@ -106,6 +119,7 @@ def ticks_from(
             each.decision,
             state_at(each.tick),
             each.mono_ns - observed_ns[each.decision] if each.decision in observed_ns else None,
+            bool(each.intervened & GateReason.STALE),
         )
         for each in applied
     ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
@@ -31,7 +32,8 @@ _ENVELOPE_W = 120.0
 _DECISION_HZ = 10.0
 _POLL_S = 0.02
 _PATIENCE_S = 120.0
-CONTROL = "control"
+_CONTROL = "control"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,16 @@ class Offline:
     @contextmanager
     def control(self, argv: Sequence[str]) -> Iterator[ControlLine]:
         """`control`, started by `argv`, in the block; the line to it."""
-        self.processes.start(CONTROL, list(argv))
+        self.processes.start(_CONTROL, list(argv))
         line = ControlLine(self.run, MonotonicClock())
         try:
+            while (told := line.policy()) is not None and told.driving:  # what the one before said last
+                self.processes.check()
+                pause(_POLL_S)
             yield line
         finally:
             line.close()
-        self.processes.stop(CONTROL)
+        self.processes.stop(_CONTROL)
 
     @property
     def ours(self) -> list[str]:
@@ -183,7 +188,7 @@ class Changing:
         if self.wait(drives, _PATIENCE_S) is None:
             raise NotNowError(f"the release in slot {staged.slot} does not drive; control says {policy()}")
 
-    def wait(self, found: Callable[[], PolicyRecord | None], seconds: float) -> PolicyRecord | None:
+    def wait(self, found: Callable[[], T | None], seconds: float) -> T | None:
         """The first thing that `found` finds; None where it finds nothing in so many seconds."""
         clock = MonotonicClock()
         deadline_ns = clock.mono_ns() + round(seconds * 1e9)
@@ -195,7 +200,7 @@ class Changing:
 
     def drive(self, seconds: float) -> None:
         """Let time pass."""
-        self.wait(lambda: None, seconds)
+        self.wait(_nothing, seconds)
 
     def _order(self, order: SwapOrder, staged: StagedSlot) -> None:
         self.line.order(order, staged.digest, str(staged.slot))
@@ -209,3 +214,7 @@ class Changing:
         if found is None:
             raise NotNowError(f"the candidate is not {state.name}; control says {self.line.policy()}")
         return found
+
+
+def _nothing() -> None:
+    """What is waited for where only time is to pass."""

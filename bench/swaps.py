@@ -6,7 +6,8 @@ Owns: the two workloads and their figures. Must not know: how a device is set up
 Two releases of the reference policy take turns: load, go, 2 s on trial, keep. `swap_ticks_missed` are missed from 1 s before
 the order to go to 1 s after the first tick of the new one, `swap_ticks_missed_unexplained` those that no standstill of a core
 explains (`bench.misses`). `swap_plan_gap_periods` is the longest run of ticks meanwhile that executed nobody's decision or in
-which the loop was stopping by itself; `swap_plan_age_max_ms` and `swap_degraded_ticks` tell what that leaves out.
+which the loop was stopping by itself; `swap_plan_age_max_ms` and `swap_degraded_ticks` tell what that leaves out. On
+`swap_blind_ticks` the plant was silent for so long that the loop had to stop: where there are any, the machine is too busy.
 
 Then candidates that break once they drive on trial, in five ways. The clock starts when the first breach is a fact: a bad plan
 is there, the process ends, or a decision passes the latency that 99 in 100 are promised to keep. It ends at the first tick
@@ -29,7 +30,16 @@ from agent.board.records import APPLIED_RING, LOOP_BOARD
 from agent.update.slots import StagedSlot
 from agent.update.swap import ControlLine
 from bench import faulty
-from bench.handover import Record, Tick, between, degraded, first_of, longest_gap, oldest_plan_ns
+from bench.handover import (
+    Record,
+    between,
+    blind,
+    degraded,
+    first_of,
+    first_of_another,
+    longest_gap,
+    oldest_plan_ns,
+)
 from bench.misses import Misses
 from bench.offline import Changing, Offline, Witnesses
 from fleet.demo.processes import Processes, pause
@@ -38,7 +48,8 @@ from models.errors import NotNowError
 
 _S = 1_000_000_000
 _PRECISIONS = ("int8", "nvfp4")
-_SETTLE_S = 3.0
+_WARM_S, _SETTLE_S = 10.0, 3.0
+"""After a start, until the governor has let the rate of decisions rise; after a trial."""
 _AROUND_S = 1.0
 _TRIAL_S = 2.0
 _TOLD_S = 0.3
@@ -58,6 +69,7 @@ class Swap:
     gap_periods: int
     plan_age_max_ns: int
     degraded_ticks: int
+    blind_ticks: int
     took_s: float
     reason: str
     """Why the new one did not stay, empty where it did."""
@@ -71,6 +83,7 @@ class Broken:
     back_s: float | None
     reason: str
     gap_periods: int
+    blind_ticks: int
 
     @property
     def is_in_time(self) -> bool:
@@ -101,6 +114,7 @@ def swap_figures(swaps: Sequence[Swap], machine: Testimony) -> Figures:
         "swap_plan_gap_periods": max(each.gap_periods for each in swaps),
         "swap_plan_age_max_ms": round(max(each.plan_age_max_ns for each in swaps) / 1e6),
         "swap_degraded_ticks": sum(each.degraded_ticks for each in swaps),
+        "swap_blind_ticks": sum(each.blind_ticks for each in swaps),
         "swap_go_to_driving_s_max": round(max(each.took_s for each in swaps), 3),
     }
 
@@ -113,6 +127,7 @@ def breach_figures(broken: Sequence[Broken]) -> Figures:
         "breaches_back_in_time": sum(each.is_in_time for each in broken),
         "breach_back_s_max": _longest_s(broken),
         "breach_plan_gap_periods": max(each.gap_periods for each in broken),
+        "breach_blind_ticks": sum(each.blind_ticks for each in broken),
         "breach_kinds": {str(fault): _kind([b for b in broken if b.fault is fault]) for fault in kinds},
     }
 
@@ -153,7 +168,7 @@ def _swaps(
 def _told(swap: Swap) -> str:
     return (
         f"{swap.misses.missed} missed, gap {swap.gap_periods}, oldest plan {swap.plan_age_max_ns / 1e6:.0f} ms, "
-        f"{swap.degraded_ticks} degraded, {swap.took_s:.2f} s from go"
+        f"{swap.degraded_ticks} degraded, {swap.blind_ticks} blind, {swap.took_s:.2f} s from go"
         + (f", sent back: {swap.reason}" if swap.reason else "")
     )
 
@@ -188,6 +203,7 @@ def _swap(device: Offline, changing: Changing, record: Record, staged: StagedSlo
         gap_periods=longest_gap(around, record.period_ns),
         plan_age_max_ns=oldest_plan_ns(around),
         degraded_ticks=degraded(around),
+        blind_ticks=blind(around),
         took_s=(first.mono_ns - ordered_ns) / _S,
         reason=text_from(failed.reason) if failed else "",
     )
@@ -211,7 +227,7 @@ def _breaches(device: Offline, slots: tuple[StagedSlot, StagedSlot], count: int,
 
 def _told_of(broken: Broken) -> str:
     back = "not back" if broken.back_s is None else f"back in {broken.back_s:.3f} s"
-    return f"{back}, {broken.reason}, gap {broken.gap_periods}"
+    return f"{back}, {broken.reason}, gap {broken.gap_periods}, {broken.blind_ticks} blind"
 
 
 def _breach(
@@ -220,26 +236,30 @@ def _breach(
     """One trial of `candidate` that breaks as `fault` says."""
     faulty.write(device.run / faulty.FAULT_FILE, faulty.Order(fault, _BREAK_AFTER))
     (device.run / faulty.BREACH_FILE).unlink(missing_ok=True)
-    before = changing.line.policy()
     changing.load(candidate)
     record.restart()
     changing.go(candidate)
     failed = changing.failed(_NOTICED_S)
+    breach = faulty.breach_in(device.run)
+    back_s = _back_s(changing, record, breach) if breach else None
     changing.drive(_AROUND_S)
-    breach, ticks = faulty.breach_in(device.run), record.ticks
+    ticks = record.ticks
     changing.go_back(candidate)
     changing.drive(_SETTLE_S)
-    if breach is None or before is None:
-        raise NotNowError(f"the candidate never broke; control said {failed}")
     reason = text_from(failed.reason) if failed else "not noticed"
-    gap = longest_gap(ticks, record.period_ns)
-    return Broken(fault, back_s(ticks, breach.mono_ns, before.epoch), reason, gap)
+    return Broken(
+        fault=fault,
+        back_s=back_s,
+        reason=reason if breach else f"{reason}, before it broke",
+        gap_periods=longest_gap(ticks, record.period_ns),
+        blind_ticks=blind(ticks),
+    )
 
 
-def back_s(ticks: Sequence[Tick], breach_ns: int, epoch: int) -> float | None:
-    """Seconds from the breach to the first tick that executed a decision of the worker with `epoch`; None where none did."""
-    first = first_of(ticks, epoch, breach_ns)
-    return (first.mono_ns - breach_ns) / _S if first else None
+def _back_s(changing: Changing, record: Record, breach: faulty.Breach) -> float | None:
+    """Seconds until a tick executed another worker's decision than the one's that broke; None where none did for long."""
+    back = changing.wait(lambda: first_of_another(record.ticks, breach.epoch, breach.mono_ns), _NOTICED_S)
+    return (back.mono_ns - breach.mono_ns) / _S if back else None
 
 
 # --- both
@@ -256,7 +276,7 @@ def _recorded(device: Offline, line: ControlLine, live: StagedSlot) -> Iterator[
     changing = Changing(device, line, record.look)
     try:
         changing.await_driving(live)
-        changing.drive(_SETTLE_S)
+        changing.drive(_WARM_S)
         yield changing, record
     finally:
         record.close()
@@ -269,7 +289,7 @@ def _progress(total: int) -> Iterator[Tell]:
         task = progress.add_task("changing hands", total=total)
 
         def tell(line: str) -> None:
-            progress.console.print(line, highlight=False)
+            progress.console.print(line, highlight=False, soft_wrap=True)
             progress.advance(task)
 
         yield tell

@@ -11,7 +11,7 @@ from bench import overhead
 from bench.cyclic import Cyclic, cyclic_from_json
 from bench.lateness import arrived, figures
 from bench.ticks import Ticks
-from models.errors import MalformedError
+from models.errors import MalformedError, UsageError
 
 MS = 1_000_000
 PERIOD_NS = 10 * MS
@@ -130,3 +130,9 @@ def test_overhead_is_how_many_times_as_long_as_the_bare_loop_a_decision_takes() 
     assert (found["decisions"], found["bare_decisions"]) == (100, 100)
     assert found["decision_overhead_p50"] == 1.0
     assert found["decision_overhead_p99"] == pytest.approx(8 / 6, abs=0.01)
+
+
+def test_parts_come_in_their_order_and_a_word_that_is_none_is_told() -> None:
+    assert parts_from("swaps, lateness") == ("lateness", "swaps")
+    with pytest.raises(UsageError, match="swap"):
+        parts_from("swap")
