@@ -190,9 +190,9 @@ class Supervisor:
         seat.deaths += 1
         if seat.place in (self._driver, self._challenger):
             self._shown = (seat.reason, seat.detail)
-        seat.vacate(pulse, now_ns)
         if seat.place == self._challenger and self._step is not Step.NONE:
             self._on(_event_of(pulse, seat.deaths), now_ns)
+        seat.vacate(pulse, now_ns)
 
     def _select(self, seat: Seat) -> None:
         self._selection = Selection(seat.place, seat.epoch, raw_from_digest(seat.release.digest))
@@ -273,15 +273,17 @@ class Supervisor:
             seat.on_trial = place == self._challenger
 
     def _switch_back(self, now_ns: int) -> None:
-        """Let the other seat drive; where there is none, whatever is durably live now."""
+        """Let the other seat drive; where there is none, whatever is durably live now.
+
+        Told at once: how long the candidate's process takes to end is not known.
+        """
         other = self._challenger.other if self._challenger is not None else None
-        self._driver = None
-        if other is None or other not in self._seats:
+        self._driver = other if other in self._seats else None
+        if other is None or self._driver is None:
             self._selection = Selection(Worker.A, 0, raw_from_digest(None))
-            return
-        self._driver = other
-        if self._seats[other].pulse(now_ns) is Pulse.READY:
+        elif self._seats[other].pulse(now_ns) is Pulse.READY:
             self._select(self._seats[other])
+        self._publish(now_ns)
 
     def _stop_candidate(self, now_ns: int) -> None:
         if self._challenger is not None:

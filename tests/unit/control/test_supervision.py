@@ -1,6 +1,7 @@
 """The supervisor over children that are only said to run."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,8 @@ class FakeChild:
     name: str
     pid: int = 1
     status: int | None = None
+    reaped: Callable[[], None] | None = None
+    """What happens meanwhile."""
 
     def poll(self) -> int | None:
         return self.status
@@ -66,6 +69,8 @@ class FakeChild:
 
     def wait(self) -> int:
         assert self.status is not None, f"{self.name} was waited for while it runs"
+        if self.reaped is not None:
+            self.reaped()
         return self.status
 
 
@@ -370,6 +375,22 @@ def test_a_candidate_that_takes_more_energy_than_it_promises_loses_the_wheel(ben
         bench.cycle()
     assert (bench.policy.candidate, text_from(bench.policy.reason)) == (CandidateState.FAILED, "energy")
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_the_wheel_is_given_back_before_the_candidates_process_is_waited_for(
+    bench: Bench, hangs: bool
+) -> None:
+    bench.drive_candidate()
+    selected: list[int] = []
+    candidate = bench.spawner.workers[-1][3]
+    candidate.reaped = lambda: selected.append(bench.policy.epoch)
+    for _ in range(40):
+        bench.says(WorkerState.READY, epoch=1)
+        if not hangs:
+            bench.says(WorkerState.READY, epoch=2, failed=len(selected) + 1)
+        bench.cycle()
+    assert (bench.policy.candidate, selected) == (CandidateState.FAILED, [1])
 
 
 def test_a_loop_that_stops_because_the_plant_is_silent_for_half_a_second_takes_the_wheel_from_nobody(
