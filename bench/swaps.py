@@ -73,6 +73,7 @@ class Swap:
     took_s: float
     reason: str
     """Why the new one did not stay, empty where it did."""
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Broken:
     fault: faulty.Fault
     back_s: float | None
     reason: str
+    detail: str
     gap_periods: int
     blind_ticks: int
 
@@ -169,7 +171,7 @@ def _told(swap: Swap) -> str:
     return (
         f"{swap.misses.missed} missed, gap {swap.gap_periods}, oldest plan {swap.plan_age_max_ns / 1e6:.0f} ms, "
         f"{swap.degraded_ticks} degraded, {swap.blind_ticks} blind, {swap.took_s:.2f} s from go"
-        + (f", sent back: {swap.reason}" if swap.reason else "")
+        + (f", sent back: {swap.reason}: {swap.detail}" if swap.reason else "")
     )
 
 
@@ -206,6 +208,7 @@ def _swap(device: Offline, changing: Changing, record: Record, staged: StagedSlo
         blind_ticks=blind(around),
         took_s=(first.mono_ns - ordered_ns) / _S,
         reason=text_from(failed.reason) if failed else "",
+        detail=text_from(failed.detail) if failed else "",
     )
 
 
@@ -227,7 +230,7 @@ def _breaches(device: Offline, slots: tuple[StagedSlot, StagedSlot], count: int,
 
 def _told_of(broken: Broken) -> str:
     back = "not back" if broken.back_s is None else f"back in {broken.back_s:.3f} s"
-    return f"{back}, {broken.reason}, gap {broken.gap_periods}, {broken.blind_ticks} blind"
+    return f"{back}, {broken.reason}: {broken.detail}, gap {broken.gap_periods}, {broken.blind_ticks} blind"
 
 
 def _breach(
@@ -251,6 +254,7 @@ def _breach(
         fault=fault,
         back_s=back_s,
         reason=reason if breach else f"{reason}, before it broke",
+        detail=text_from(failed.detail) if failed else "",
         gap_periods=longest_gap(ticks, record.period_ns),
         blind_ticks=blind(ticks),
     )

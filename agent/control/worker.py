@@ -34,7 +34,8 @@ _S = 1_000_000_000
 _POLL_NS = 3_000_000
 """How often observations are looked for where their writer wakes nobody."""
 _NAP_NS = 40_000_000
-_ALIVE_NS = _S // 2
+_ALIVE_NS = _S // 5
+"""A worker with nothing to decide speaks this often: on trial, silence of a second is taken for a hang."""
 _AHEAD_NS = _S // 10
 _POWER_MAX_AGE_NS = 3 * _S
 _FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 1.0, 8, 2

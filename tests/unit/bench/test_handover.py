@@ -145,7 +145,7 @@ def test_the_record_is_put_together_from_the_ring_and_the_boards_and_frees_the_r
 
 def swap(missed_nothing: Misses, **other: float | str) -> swaps.Swap:
     return swaps.Swap(
-        missed_nothing, int(other.get("gap", 0)), 250 * MS, 0, 0, 0.04, str(other.get("reason", ""))
+        missed_nothing, int(other.get("gap", 0)), 250 * MS, 0, 0, 0.04, str(other.get("reason", "")), ""
     )
 
 
@@ -159,7 +159,7 @@ def test_only_swaps_that_stayed_are_counted_and_the_worst_of_all_is_told() -> No
 
 
 def broken(fault: faulty.Fault, back_s: float | None) -> swaps.Broken:
-    return swaps.Broken(fault, back_s, "no-plan", 0, 0)
+    return swaps.Broken(fault, back_s, "no-plan", "", 0, 0)
 
 
 def test_two_seconds_are_too_late_and_so_is_never() -> None:

@@ -36,6 +36,7 @@ from agent.board.records import (
 from agent.board.ring import RingReader
 from agent.board.seqlock import BoardReader, BoardWriter
 from agent.control.publish import Post, Publisher, Times, record_of
+from agent.control.seat import hung_after_ns
 from agent.control.worker import DECISIONS_PER_EPOCH, LoadedPolicy, Surroundings, serve
 from agent.errors import BoardError
 from models.contract import PolicyContract
@@ -127,6 +128,8 @@ class Bench:
         self._knobs: PowerRecord | None = None
         self._vehicle = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
         self._speeds: VehicleRecord | None = None
+        self.spoke_ns: list[int] = []
+        """When the worker's board was written, as seen between its turns."""
 
     def serve(
         self,
@@ -177,6 +180,10 @@ class Bench:
             self.power.write(self._knobs, self.clock.mono_ns())
         if self._speeds is not None:
             self._vehicle.write(self._speeds, self.clock.mono_ns())
+        with BoardReader(self.run / worker_board(Worker.A), WORKER) as board:
+            stamped = board.read()
+        if stamped is not None and stamped.mono_ns not in self.spoke_ns[-1:]:
+            self.spoke_ns.append(stamped.mono_ns)
         return cameras.stopping()
 
     def selects(self, epoch: int, candidate: CandidateState = CandidateState.NONE) -> None:
@@ -423,6 +430,17 @@ def _read(path: Path, layout: Layout[R]) -> R:
         stamped = board.read()
     assert stamped is not None
     return stamped.record
+
+
+def test_a_worker_with_little_to_decide_speaks_four_times_within_the_silence_that_a_trial_allows(
+    bench: Bench,
+) -> None:
+    bench.governs(0.5)
+    bench.selects(3)
+    bench.serve(10.0)
+    silences_ns = [later - earlier for earlier, later in pairwise(bench.spoke_ns)]
+    assert len(bench.seen) <= 6
+    assert 4 * max(silences_ns) <= hung_after_ns(0, on_trial=True)
 
 
 def test_a_shadow_worker_decides_seldom_and_tells_the_fleet_only_once_it_drives(bench: Bench) -> None:
