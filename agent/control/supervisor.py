@@ -22,6 +22,7 @@ from agent.board.records import (
     raw_from_digest,
 )
 from agent.board.seqlock import BoardWriter
+from agent.control.plan import FollowRules
 from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
 from agent.control.selection import Selection, earlier
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
@@ -316,13 +317,14 @@ class Supervisor:
         self._set_on_trial()
 
     def _is_safe(self, now_ns: int) -> bool:
-        """Whether the candidate may take over now: its plan is one that the follower calls fresh, and the vehicle agrees."""
+        """Whether the candidate may take over now: its plan stays fresh until it has made the next, and the vehicle agrees."""
         seat = self._seats.get(self._challenger) if self._challenger is not None else None
         if seat is None or seat.due_ns is not None or seat.pulse(now_ns) is not Pulse.READY:
             return False
         self._vehicle.news(now_ns)
         plan, vehicle = seat.plan, self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
-        has_plan = plan is not None and 0 <= now_ns - plan.observation_ns <= seat.fresh_ns(now_ns)
+        enough_ns = seat.fresh_ns(now_ns) - FollowRules().aging_ns // 2
+        has_plan = plan is not None and 0 <= now_ns - plan.observation_ns <= enough_ns
         return has_plan and vehicle is not None and vehicle.safe_to_swap == 1
 
     # --- what others see

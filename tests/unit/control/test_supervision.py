@@ -461,9 +461,12 @@ def test_a_release_that_passed_its_trial_is_not_on_trial_any_more(bench: Bench) 
     assert bench.cycle(50).restarts == 0
 
 
-def test_a_candidate_whose_plan_is_old_does_not_take_over(bench: Bench) -> None:
+@pytest.mark.parametrize("saw_s_ago", [1.2, 0.7])
+def test_a_candidate_whose_plan_would_be_old_before_its_next_one_does_not_take_over(
+    bench: Bench, saw_s_ago: float
+) -> None:
     bench.load_candidate()
-    bench.says(WorkerState.READY, saw_s_ago=1.2)
+    bench.says(WorkerState.READY, saw_s_ago=saw_s_ago)
     bench.cycle()
     bench.order(SwapOrder.GO)
     assert bench.cycle(2).candidate == CandidateState.READY
