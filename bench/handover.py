@@ -10,6 +10,7 @@ in the worse state of the two.
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from agent.board.feed import Feed
@@ -58,17 +59,25 @@ class Tick:
         return self.decision == 0 or self.state >= LoopState.MINIMAL_RISK or self.state is _WAITING
 
 
-def longest_gap(ticks: Sequence[Tick], period_ns: int) -> int:
-    """The longest run of ticks without a plan, in periods; deadlines inside it that no tick was for count as well."""
-    longest = 0
-    first_ns: int | None = None
-    for tick in ticks:
-        if not tick.is_without_plan:
-            first_ns = None
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """The longest run of ticks without a plan, in periods; and of those runs on whose every tick the plant spoke."""
+
+    longest: int = 0
+    unexplained: int = 0
+
+
+def gaps_in(ticks: Sequence[Tick], period_ns: int) -> Gaps:
+    """Deadlines inside a run that no tick was for count as well."""
+    longest = unexplained = 0
+    for without, run in groupby(ticks, lambda tick: tick.is_without_plan):
+        if not without:
             continue
-        first_ns = tick.due_ns if first_ns is None else first_ns
-        longest = max(longest, round((tick.due_ns - first_ns) / period_ns) + 1)
-    return longest
+        told = list(run)
+        periods = round((told[-1].due_ns - told[0].due_ns) / period_ns) + 1
+        longest = max(longest, periods)
+        unexplained = max(unexplained, 0 if blind(told) else periods)
+    return Gaps(longest, unexplained)
 
 
 def first_of(ticks: Sequence[Tick], epoch: int, after_ns: int) -> Tick | None:

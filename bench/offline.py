@@ -23,7 +23,7 @@ from agent.update.swap import ControlLine
 from fleet.demo.commands import Commands
 from fleet.demo.devices import Device, DeviceSettings
 from fleet.demo.processes import Processes, free_port, pause, program
-from fleet.demo.site import Site
+from fleet.demo.site import BuiltRelease, Site
 from fleet.demo.witness import Testimony, testimony
 from models.errors import NotNowError
 
@@ -66,7 +66,17 @@ class Offline:
         site = Site(self.folder, commands)
         site.record()
         releases = [site.release(each, f"1.{n}.0", n + 1) for n, each in enumerate(self.precisions)]
-        settings = DeviceSettings(
+        device = Device(self._settings(), self.root, _SEED)
+        device.create(site.trust, commands, self.processes.volatile_folder())
+        self.run.mkdir(exist_ok=True)
+        slots = self._fill(site, releases[0], releases[1])
+        for part in ("emulate", "power"):
+            device.start_part(part, self.processes)
+        return slots
+
+    def _settings(self) -> DeviceSettings:
+        """Nobody listens on the port."""
+        return DeviceSettings(
             id="thor-1",
             fleet="bench",
             port=free_port(),
@@ -74,19 +84,18 @@ class Offline:
             decision_hz=_DECISION_HZ,
             core=self.core,
         )
-        device = Device(settings, self.root, _SEED)
-        device.create(site.trust, commands, self.processes.volatile_folder())
-        a, b = (StagedSlot(slot, each.digest) for slot, each in zip(Slot, releases, strict=True))
-        for staged, release in zip((a, b), releases, strict=True):
+
+    def _fill(self, site: Site, first: BuiltRelease, second: BuiltRelease) -> tuple[StagedSlot, StagedSlot]:
+        """Put a release in each slot, the first one live, beside the policy that says whose signatures count."""
+        a, b = StagedSlot(Slot.A, first.digest), StagedSlot(Slot.B, second.digest)
+        for staged, release in ((a, first), (b, second)):
             shutil.copytree(release.folder, self.disk.path(staged.slot.directory))
-        self.disk.path(TRUST_POLICY).parent.mkdir(exist_ok=True)
-        shutil.copyfile(site.keys / "public/builders.json", self.disk.path(TRUST_POLICY))
-        self.run.mkdir(exist_ok=True)
+        policy = self.disk.path(TRUST_POLICY)
+        policy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(site.keys / "public/builders.json", policy)
         slots = SlotStore(self.disk)
         slots.flip(a)
         slots.commit()
-        for part in ("emulate", "power"):
-            device.start_part(part, self.processes)
         return a, b
 
     def live_first(self, slots: tuple[StagedSlot, StagedSlot]) -> tuple[StagedSlot, StagedSlot]:

@@ -7,7 +7,8 @@ Two releases of the reference policy take turns: load, go, 2 s on trial, keep. `
 the order to go to 1 s after the first tick of the new one, `swap_ticks_missed_unexplained` those that no standstill of a core
 explains (`bench.misses`). `swap_plan_gap_periods` is the longest run of ticks meanwhile that executed nobody's decision or in
 which the loop was stopping by itself; `swap_plan_age_max_ms` and `swap_degraded_ticks` tell what that leaves out. On
-`swap_blind_ticks` the plant was silent for so long that the loop had to stop: where there are any, the machine is too busy.
+`swap_blind_ticks` the plant was silent for so long that the loop had to stop: where there are any, the machine is too busy,
+and `swap_plan_gap_periods_unexplained` tells the longest run without such a tick.
 
 Then candidates that break once they drive on trial, in five ways. The clock starts when the first breach is a fact: a bad plan
 is there, the process ends, or a decision passes the latency that 99 in 100 are promised to keep. It ends at the first tick
@@ -31,13 +32,14 @@ from agent.update.slots import StagedSlot
 from agent.update.swap import ControlLine
 from bench import faulty
 from bench.handover import (
+    Gaps,
     Record,
     between,
     blind,
     degraded,
     first_of,
     first_of_another,
-    longest_gap,
+    gaps_in,
     oldest_plan_ns,
 )
 from bench.misses import Misses
@@ -63,10 +65,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """One change of release. `misses` are over its time alone; `took_s` from the order to go to the first tick of the new."""
+    """One change of release. `misses` are over its time alone; `took_s` from the order to go to the first tick of the new;
+    `realtime` is what the kernel granted the loop."""
 
+    realtime: str
     misses: Misses
-    gap_periods: int
+    gaps: Gaps
     plan_age_max_ns: int
     degraded_ticks: int
     blind_ticks: int
@@ -84,7 +88,7 @@ class Broken:
     back_s: float | None
     reason: str
     detail: str
-    gap_periods: int
+    gaps: Gaps
     blind_ticks: int
 
     @property
@@ -99,21 +103,25 @@ def measure(folder: Path, core: int, swaps: int, breaches: int) -> Figures:
         device = Offline(folder, processes, core, _PRECISIONS)
         witnesses = Witnesses.start(processes)
         slots = device.start()
-        changed, realtime = _swaps(device, slots, swaps, tell)
+        changed = _swaps(device, slots, swaps, tell)
         broken = _breaches(device, device.live_first(slots), breaches, tell)
         seen = witnesses.testimony()
-    found = swap_figures(changed, seen) if changed else {}
-    return {"swap_realtime": realtime, **found, **(breach_figures(broken) if broken else {})}
+    return {
+        **(swap_figures(changed, seen) if changed else {}),
+        **(breach_figures(broken) if broken else {}),
+    }
 
 
 def swap_figures(swaps: Sequence[Swap], machine: Testimony) -> Figures:
     """What is printed of the swaps."""
     return {
+        "swap_realtime": sorted({each.realtime for each in swaps}),
         "swaps": sum(not each.reason for each in swaps),
         "swaps_sent_back": sorted(each.reason for each in swaps if each.reason),
         "swap_ticks_missed": sum(each.misses.missed for each in swaps),
         "swap_ticks_missed_unexplained": sum(each.misses.unexplained(machine) for each in swaps),
-        "swap_plan_gap_periods": max(each.gap_periods for each in swaps),
+        "swap_plan_gap_periods": max(each.gaps.longest for each in swaps),
+        "swap_plan_gap_periods_unexplained": max(each.gaps.unexplained for each in swaps),
         "swap_plan_age_max_ms": round(max(each.plan_age_max_ns for each in swaps) / 1e6),
         "swap_degraded_ticks": sum(each.degraded_ticks for each in swaps),
         "swap_blind_ticks": sum(each.blind_ticks for each in swaps),
@@ -128,7 +136,8 @@ def breach_figures(broken: Sequence[Broken]) -> Figures:
         "breaches": len(broken),
         "breaches_back_in_time": sum(each.is_in_time for each in broken),
         "breach_back_s_max": _longest_s(broken),
-        "breach_plan_gap_periods": max(each.gap_periods for each in broken),
+        "breach_plan_gap_periods": max(each.gaps.longest for each in broken),
+        "breach_plan_gap_periods_unexplained": max(each.gaps.unexplained for each in broken),
         "breach_blind_ticks": sum(each.blind_ticks for each in broken),
         "breach_kinds": {str(fault): _kind([b for b in broken if b.fault is fault]) for fault in kinds},
     }
@@ -151,25 +160,22 @@ def _longest_s(broken: Sequence[Broken]) -> float | None:
 # --- swaps
 
 
-def _swaps(
-    device: Offline, slots: tuple[StagedSlot, StagedSlot], count: int, tell: Tell
-) -> tuple[list[Swap], str]:
-    """`count` swaps from slot a on, and what the kernel granted the loop."""
+def _swaps(device: Offline, slots: tuple[StagedSlot, StagedSlot], count: int, tell: Tell) -> list[Swap]:
+    """`count` swaps, the first of `slots` live at first."""
     if not count:
-        return [], "none"
-    done = []
-    with device.control(device.ours) as line, _recorded(device, line, slots[0]) as (changing, record):
-        live, other = slots
+        return []
+    done, (live, other) = [], slots
+    with device.control(device.ours) as line, _recorded(device, line, live) as (changing, record):
         for number in range(count):
             done.append(_swap(device, changing, record, other))
             live, other = (live, other) if done[-1].reason else (other, live)
             tell(f"swap {number + 1}: {_told(done[-1])}")
-        return done, record.realtime
+    return done
 
 
 def _told(swap: Swap) -> str:
     return (
-        f"{swap.misses.missed} missed, gap {swap.gap_periods}, oldest plan {swap.plan_age_max_ns / 1e6:.0f} ms, "
+        f"{swap.misses.missed} missed, gap {swap.gaps.longest}, oldest plan {swap.plan_age_max_ns / 1e6:.0f} ms, "
         f"{swap.degraded_ticks} degraded, {swap.blind_ticks} blind, {swap.took_s:.2f} s from go"
         + (f", sent back: {swap.reason}: {swap.detail}" if swap.reason else "")
     )
@@ -201,8 +207,9 @@ def _swap(device: Offline, changing: Changing, record: Record, staged: StagedSlo
     else:
         changing.go_back(staged)
     return Swap(
+        realtime=record.realtime,
         misses=misses,
-        gap_periods=longest_gap(around, record.period_ns),
+        gaps=gaps_in(around, record.period_ns),
         plan_age_max_ns=oldest_plan_ns(around),
         degraded_ticks=degraded(around),
         blind_ticks=blind(around),
@@ -230,7 +237,7 @@ def _breaches(device: Offline, slots: tuple[StagedSlot, StagedSlot], count: int,
 
 def _told_of(broken: Broken) -> str:
     back = "not back" if broken.back_s is None else f"back in {broken.back_s:.3f} s"
-    return f"{back}, {broken.reason}: {broken.detail}, gap {broken.gap_periods}, {broken.blind_ticks} blind"
+    return f"{back}, {broken.reason}: {broken.detail}, gap {broken.gaps.longest}, {broken.blind_ticks} blind"
 
 
 def _breach(
@@ -255,7 +262,7 @@ def _breach(
         back_s=back_s,
         reason=reason if breach else f"{reason}, before it broke",
         detail=text_from(failed.detail) if failed else "",
-        gap_periods=longest_gap(ticks, record.period_ns),
+        gaps=gaps_in(ticks, record.period_ns),
         blind_ticks=blind(ticks),
     )
 

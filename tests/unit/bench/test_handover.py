@@ -1,6 +1,7 @@
 """What a bench says of a change of hands, from ticks as the follower records them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,14 @@ from agent.control.gate import GateReason
 from agent.control.worker import DECISIONS_PER_EPOCH
 from bench import faulty, swaps
 from bench.handover import (
+    Gaps,
     Record,
     Tick,
     blind,
     degraded,
     first_of,
     first_of_another,
-    longest_gap,
+    gaps_in,
     oldest_plan_ns,
     ticks_from,
 )
@@ -60,29 +62,35 @@ def applied(number: int, decision: int, intervened: int = 0) -> AppliedRecord:
 
 
 def test_hands_that_change_between_two_ticks_leave_no_gap() -> None:
-    assert longest_gap(drive([OLD] * 50 + [NEW] * 50), PERIOD_NS) == 0
+    assert gaps_in(drive([OLD] * 50 + [NEW] * 50), PERIOD_NS) == Gaps(0, 0)
 
 
 @pytest.mark.parametrize("state", [LoopState.MINIMAL_RISK, LoopState.SAFE_STOP, LoopState.WAITING])
 def test_a_loop_that_stops_by_itself_is_a_gap_though_it_still_names_a_decision(state: LoopState) -> None:
     ticks = [tick(n, OLD, state if 3 <= n < 7 else LoopState.OK) for n in range(10)]
-    assert longest_gap(ticks, PERIOD_NS) == 4
+    assert gaps_in(ticks, PERIOD_NS).longest == 4
 
 
 def test_a_slowed_loop_still_executes_a_plan() -> None:
     ticks = [tick(n, OLD, LoopState.DEGRADED) for n in range(10)]
-    assert (longest_gap(ticks, PERIOD_NS), degraded(ticks)) == (0, 10)
+    assert (gaps_in(ticks, PERIOD_NS).longest, degraded(ticks)) == (0, 10)
+
+
+def test_a_gap_in_which_the_plant_was_silent_is_told_but_explained() -> None:
+    ticks = drive([OLD, 0, 0, 0, 0, OLD, 0, 0, NEW])
+    ticks[3] = replace(ticks[3], is_blind=True)
+    assert gaps_in(ticks, PERIOD_NS) == Gaps(longest=4, unexplained=2)
 
 
 def test_deadlines_without_a_tick_inside_a_gap_belong_to_it() -> None:
     ticks = drive([OLD, OLD, 0, 0, 0, 0, NEW])
-    assert longest_gap([each for each in ticks if each.due_ns != 3 * PERIOD_NS], PERIOD_NS) == 4
+    assert gaps_in([each for each in ticks if each.due_ns != 3 * PERIOD_NS], PERIOD_NS) == Gaps(4, 4)
 
 
 @given(st.lists(st.sampled_from([0, OLD, NEW]), max_size=60))
 def test_the_longest_gap_is_the_longest_run_of_nobodys_ticks(epochs: list[int]) -> None:
     runs = "".join("x" if epoch == 0 else " " for epoch in epochs).split()
-    assert longest_gap(drive(epochs), PERIOD_NS) == max(map(len, runs), default=0)
+    assert gaps_in(drive(epochs), PERIOD_NS).longest == max(map(len, runs), default=0)
 
 
 def test_back_is_the_first_tick_after_the_breach_that_another_worker_decided() -> None:
@@ -145,7 +153,15 @@ def test_the_record_is_put_together_from_the_ring_and_the_boards_and_frees_the_r
 
 def swap(missed_nothing: Misses, **other: float | str) -> swaps.Swap:
     return swaps.Swap(
-        missed_nothing, int(other.get("gap", 0)), 250 * MS, 0, 0, 0.04, str(other.get("reason", "")), ""
+        "none",
+        missed_nothing,
+        Gaps(int(other.get("gap", 0)), 0),
+        250 * MS,
+        0,
+        0,
+        0.04,
+        str(other.get("reason", "")),
+        "",
     )
 
 
@@ -155,11 +171,12 @@ def test_only_swaps_that_stayed_are_counted_and_the_worst_of_all_is_told() -> No
     found = swaps.swap_figures(done, witness.Testimony(()))
     assert (found["swaps"], found["swaps_sent_back"]) == (2, ["latency"])
     assert (found["swap_ticks_missed"], found["swap_plan_gap_periods"]) == (0, 3)
+    assert found["swap_plan_gap_periods_unexplained"] == 0
     assert found["swap_plan_age_max_ms"] == 250
 
 
 def broken(fault: faulty.Fault, back_s: float | None) -> swaps.Broken:
-    return swaps.Broken(fault, back_s, "no-plan", "", 0, 0)
+    return swaps.Broken(fault, back_s, "no-plan", "", Gaps(), 0)
 
 
 def test_two_seconds_are_too_late_and_so_is_never() -> None:
