@@ -167,11 +167,14 @@ class Changing:
         self._order(SwapOrder.GO, staged)
         return self._until(CandidateState.DRIVING)
 
-    def keep(self, staged: StagedSlot) -> None:
-        """The trial is passed."""
-        SlotStore(self.device.disk).commit()
+    def keep(self, staged: StagedSlot) -> PolicyRecord | None:
+        """The trial is passed, unless it fails at this very moment: then what `control` says of that."""
         self._order(SwapOrder.KEEP, staged)
-        self._until(CandidateState.NONE)
+        told = self._until(CandidateState.NONE, CandidateState.FAILED)
+        if told.candidate == CandidateState.FAILED:
+            return told
+        SlotStore(self.device.disk).commit()
+        return None
 
     def failed(self, seconds: float) -> PolicyRecord | None:
         """Wait until `control` says that the candidate failed; None where it does not in so many seconds."""
@@ -214,14 +217,15 @@ class Changing:
     def _order(self, order: SwapOrder, staged: StagedSlot) -> None:
         self.line.order(order, staged.digest, str(staged.slot))
 
-    def _answer_in(self, state: CandidateState) -> PolicyRecord | None:
+    def _answer_in(self, *states: CandidateState) -> PolicyRecord | None:
         answer = self.line.answer()
-        return answer if answer is not None and answer.candidate == state else None
+        return answer if answer is not None and answer.candidate in states else None
 
-    def _until(self, state: CandidateState) -> PolicyRecord:
-        found = self.wait(lambda: self._answer_in(state), _PATIENCE_S)
+    def _until(self, *states: CandidateState) -> PolicyRecord:
+        found = self.wait(lambda: self._answer_in(*states), _PATIENCE_S)
         if found is None:
-            raise NotNowError(f"the candidate is not {state.name}; control says {self.line.policy()}")
+            wanted = " or ".join(state.name for state in states)
+            raise NotNowError(f"the candidate is not {wanted}; control says {self.line.policy()}")
         return found
 
 

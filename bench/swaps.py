@@ -201,10 +201,8 @@ def _swap(device: Offline, changing: Changing, record: Record, staged: StagedSlo
     if first is None:
         raise NotNowError(f"the release in slot {staged.slot} drives, and no tick executed a decision of it")
     around = between(record.ticks, ordered_ns - round(_AROUND_S * _S), first.mono_ns + round(_AROUND_S * _S))
-    failed = changing.failed(_TRIAL_S - _AROUND_S)
-    if failed is None:
-        changing.keep(staged)
-    else:
+    failed = changing.failed(_TRIAL_S - _AROUND_S) or changing.keep(staged)
+    if failed is not None:
         changing.go_back(staged)
     return Swap(
         realtime=record.realtime,

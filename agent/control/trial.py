@@ -97,7 +97,7 @@ class Trial:
     settling_ns: int = 0
     """From here on, and some time for it to be told, a stop is the candidate's."""
     awaited: int = -1
-    """A stop that nobody could have helped goes on until a decision beyond this many."""
+    """A stop that nobody could have helped, and what the gate does meanwhile, goes on until a decision beyond this many."""
 
 
 def begun(look: Look) -> Trial:
@@ -122,16 +122,17 @@ def _grown(trial: Trial, look: Look) -> Trial:
     # The loop's board is a few ticks old: what it tells shortly after a standstill is of the standstill.
     excuses = look.mono_ns - held_up_ns <= _HELD_UP_NS
     awaited = trial.awaited if look.may_drive and not excuses else look.decisions
+    settled, tick = look.decisions > awaited, (look.ticks, look.interventions)
     return Trial(
         trial.first,
         look,
         _marked(trial.decided, (look.decisions, look.slow), _DECISIONS),
-        _marked(trial.ticked, (look.ticks, look.interventions), _TICKS),
+        _marked(trial.ticked, tick, _TICKS) if settled else (tick,),
         held_up_ns,
         trial.excused + (look.ticks_missed - before.ticks_missed if excuses else 0),
         trial.hot_ns + since_ns if look.over_envelope and before.over_envelope else 0,
         (trial.metered or before) if _counts_on(before, look) else None,
-        look.mono_ns if look.decisions <= awaited else trial.settling_ns,
+        trial.settling_ns if settled else look.mono_ns,
         awaited,
     )
 

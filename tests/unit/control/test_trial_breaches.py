@@ -107,6 +107,15 @@ def test_a_stop_because_the_plant_was_silent_is_not_the_candidates_until_it_has_
     assert drive.goes_on(5).reason == ""
 
 
+def test_a_gate_that_brakes_because_the_plant_is_silent_is_not_held_against_the_candidate() -> None:
+    drive = Drive().goes_on(1)
+    drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK, may_drive=False)
+    drive.goes_on(3, interventions=5)
+    drive.look = drive.look._replace(state=LoopState.OK, may_drive=True)
+    assert drive.goes_on(5).reason == ""
+    assert drive.goes_on(2, interventions=5).reason == "gate"
+
+
 def test_a_stop_that_goes_on_though_the_candidate_decides_and_the_plant_speaks_is_a_breach() -> None:
     drive = Drive().goes_on(1)
     drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK, may_drive=False)
