@@ -10,8 +10,8 @@ _PAGE = Path(__file__).parents[3] / "docs/how-the-loop-fails.md"
 
 
 def rows_under(heading: str) -> list[list[str]]:
-    """The first table below a heading, without its head; backticks gone."""
-    section = _PAGE.read_text(encoding="utf-8").split(f"\n{heading}\n", 1)[-1]
+    """The table between a heading and the next, without its head; backticks gone."""
+    section = f"\n{_PAGE.read_text(encoding='utf-8')}".split(f"\n{heading}\n", 1)[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
