@@ -75,10 +75,17 @@ class LimitsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PowerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The envelope that the device must stay inside, as the 1 s mean of module power."""
+    """The envelope that the device must stay inside, as the 1 s mean of module power, and how its load may move.
+
+    `burst_w` is the largest step of load of others, other programs and what hangs on the module, that the envelope has to
+    bear: the more, the more is kept in reserve.
+    """
 
     envelope_w: Annotated[float, msgspec.Meta(ge=40, le=130)] = 120.0
-    sample_hz: Annotated[float, msgspec.Meta(ge=5, le=20)] = 10.0
+    sample_hz: Annotated[float, msgspec.Meta(ge=10, le=20)] = 10.0
+    burst_w: Annotated[float, msgspec.Meta(ge=0, le=60)] = 15.0
+    up_w_per_s: Annotated[float, msgspec.Meta(ge=15, le=200)] = 30.0
+    down_w_per_s: Annotated[float, msgspec.Meta(ge=15, le=200)] = 40.0
 
 
 class UpdateSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ from agent.power.modes import PowerModes, modes_from_text
 
 _HWMON = "sys/class/hwmon"
 _THERMAL = "sys/class/thermal"
+_ALERT, _CLOCKS = "-throttle-alert", "devfreq-gpu"
 _GPU = "sys/class/devfreq/gpu-gpc-0"
 _CONF = "etc/nvpmodel.conf"
 _NVPMODEL = "usr/sbin/nvpmodel"
@@ -93,15 +94,15 @@ class Jetson:
         failing: list[str] = []
         values = [self._try(zone, zone.name, failing) for zone in self._zones]
         known = [value for value in values if value is not None]
-        return HeatSample(max(known, default=None), tuple(failing))
+        throttled = any(_cooling_state(device) > 0 for device in self._cooling)
+        return HeatSample(max(known, default=None), tuple(failing), throttled)
 
     def over_current_events(self) -> int:
         """Over-current events of all three kinds since the device's boot; raises `SensorError`."""
-        directory = _hwmon_named(self._root, "soctherm_oc")
-        if directory is None:
+        if self._events is None:
             raise SensorError("no soctherm_oc device")
         try:
-            return sum(int(read_text(directory / f"oc{kind}_event_cnt")) for kind in (1, 2, 3))
+            return sum(int(read_text(self._events / f"oc{kind}_event_cnt")) for kind in (1, 2, 3))
         except (OSError, ValueError) as error:
             raise SensorError(f"over-current counters cannot be read: {error}") from error
 
@@ -171,7 +172,9 @@ class Jetson:
         """Find rails and zones: numbers change between boots, so names decide."""
         self._looked_ns = self._clock.mono_ns()
         self._rails = _rails_below(self._root)
+        self._events = _hwmon_named(self._root, "soctherm_oc")
         self._zones = _zones_below(self._root)
+        self._cooling = _cooling_below(self._root)
 
 
 _MODULE, _GPU_RAIL, _SOC_RAIL = _RAILS = ("VIN", "VDD_GPU", "VDD_CPU_SOC_MSS")
@@ -227,3 +230,24 @@ def _zones_below(root: Path) -> list[_Sensor]:
             continue
         zones.append(_Sensor(kind, (directory / "temp",), 1e-3, _TEMPERATURE_C, _DEGREES_AGE_NS))
     return zones
+
+
+def _cooling_below(root: Path) -> list[Path]:
+    """The state of each device that cools by lowering clocks; a fan is none."""
+    found = []
+    for directory in sorted((root / _THERMAL).glob("cooling_device*")):
+        try:
+            kind = read_text(directory / "type")
+        except OSError:
+            continue
+        if kind.endswith(_ALERT) or kind.startswith(_CLOCKS):
+            found.append(directory / "cur_state")
+    return found
+
+
+def _cooling_state(state: Path) -> int:
+    """How far the device cools, 0 where that cannot be read: the zones say how hot it is."""
+    try:
+        return int(read_text(state))
+    except (OSError, ValueError):
+        return 0

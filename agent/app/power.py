@@ -6,8 +6,8 @@ Owns: wiring and pacing of that process, and its end. Must not know: how the gov
 import logging
 import math
 import signal
-from collections import deque
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
@@ -16,22 +16,28 @@ from agent.adapters.systemd import Notifier
 from agent.board.layout import bytes_from_text
 from agent.board.records import POWER, POWER_BOARD, PowerRecord
 from agent.board.seqlock import BoardWriter
-from agent.config import AgentConfig
+from agent.config import AgentConfig, PowerSection
 from agent.errors import KnobError, SensorError
 from agent.ports import Clock
+from agent.power.agreement import Agreement
+from agent.power.costs import KnobRange, knob_range
 from agent.power.device import HeatSample, PowerDevice, PowerSample
 from agent.power.energy import energy_before
-from agent.power.envelope import EnergyMeter, RollingMean
-from agent.power.governor import GovernorState, Ladder, Readings, governed, ladder_for
+from agent.power.envelope import Terms
+from agent.power.governor import GovernorState, Readings, governed, started
 from agent.power.limits import Limits
-from agent.power.modes import NO_CAP
+from agent.power.meters import PowerMeters, WorkMeter
+from agent.power.modes import NO_CAP, PowerMode
 from agent.power.progress import WorkersMeter
+from agent.power.promise import Promise
 
 _LOG = logging.getLogger("roskva.power")
-_GOVERN_HZ = 5.0
-_RECENT_NS = 300_000_000
-_RATE_NS = 3_000_000_000
-_MODE_NS = 60_000_000_000
+_S = 1_000_000_000
+_HEAT_NS = _S // 2
+_MODE_NS = 60 * _S
+_RETRY_NS = 5 * _S
+_HELD_SAMPLES = 2.5
+"""A worker that is held back goes on by itself where no word comes for so many samples."""
 _SENSORS_BYTES, _MODE_BYTES = 96, 16
 
 
@@ -53,194 +59,220 @@ def run(root: Path, config: AgentConfig) -> int:
     clock, notifier = MonotonicClock(), Notifier()
     directory = root / config.paths.run
     directory.mkdir(parents=True, exist_ok=True)
-    loop = PowerLoop(Jetson(root, clock), config, directory, clock)
-    notifier.ready()
-    period_ns = round(1e9 / config.power.sample_hz)
-    deadline_ns = clock.mono_ns()
-    while not stop.asked:
-        loop.sample()
-        notifier.watchdog()
-        deadline_ns = max(deadline_ns + period_ns, clock.mono_ns())
-        clock.sleep_until(deadline_ns)
-    notifier.stopping()
-    loop.close()
+    with ThreadPoolExecutor(1) as beside:
+        loop = PowerLoop(Jetson(root, clock), config, directory, clock, beside)
+        notifier.ready()
+        period_ns = round(_S / config.power.sample_hz)
+        deadline_ns = clock.mono_ns()
+        while not stop.asked:
+            loop.sample()
+            notifier.watchdog()
+            deadline_ns = max(deadline_ns + period_ns, clock.mono_ns())
+            clock.sleep_until(deadline_ns)
+        notifier.stopping()
+        loop.close()
     return 0
 
 
-class DecisionRate:
-    """Decisions a second over the last three seconds."""
-
-    def __init__(self) -> None:
-        self._steps: deque[tuple[int, int]] = deque()
-
-    def add(self, mono_ns: int, decisions: int) -> None:
-        """Count `decisions` as done now."""
-        self._steps.append((mono_ns, decisions))
-        while self._steps[0][0] <= mono_ns - _RATE_NS:
-            self._steps.popleft()
-
-    def per_s(self, mono_ns: int) -> float | None:
-        """The rate; None until two seconds were seen."""
-        if not self._steps or mono_ns - self._steps[0][0] < _RATE_NS * 2 // 3:
-            return None
-        counted = sum(decisions for _, decisions in list(self._steps)[1:])
-        return counted * 1e9 / (mono_ns - self._steps[0][0])
-
-
-@dataclass(slots=True)
-class _Meters:
-    """What is measured between two turns of the governor."""
-
-    mean: RollingMean = field(default_factory=RollingMean)
-    recent: RollingMean = field(default_factory=lambda: RollingMean(_RECENT_NS))
-    energy: EnergyMeter = field(default_factory=EnergyMeter)
-    rate: DecisionRate = field(default_factory=DecisionRate)
-    over_current: int | None = None
-
-
 class PowerLoop:
-    """Call `sample` at the configured rate; every 0.2 s it governs and writes the board."""
+    """Call `sample` at the configured rate; each governs and writes the board. `beside` runs what may take a second."""
 
-    def __init__(self, device: PowerDevice, config: AgentConfig, run_directory: Path, clock: Clock) -> None:
+    def __init__(
+        self, device: PowerDevice, config: AgentConfig, run_directory: Path, clock: Clock, beside: Executor
+    ) -> None:
         self._device, self._config, self._clock = device, config, clock
-        self._board = BoardWriter(run_directory / POWER_BOARD, POWER)
-        self._workers = WorkersMeter(run_directory)
-        self._limits = Limits(run_directory, config.power.envelope_w)
-        self._meters = _Meters()
-        self._meters.energy.energy_j = energy_before(run_directory / POWER_BOARD, clock.mono_ns())
-        self._governed_ns = self._mode_asked_ns = 0
-        self._mode_name, self._mode_cap_hz = "unknown", NO_CAP
-        self._knob_fault, self._said = "", ""
-        self._ask_mode()
-        self._ladder = self._ladder_now()
-        self._limit = self._limits.limit(clock.mono_ns())
-        self._state: GovernorState = self._ladder.start(self._limit.watts, clock.mono_ns())
+        now = clock.mono_ns()
+        board = run_directory / POWER_BOARD
+        self._meters = PowerMeters(energy_before(board, now))
+        self._board = BoardWriter(board, POWER)
+        self._workers, self._work = WorkersMeter(run_directory), WorkMeter(now)
+        self._limits, self._promise = Limits(run_directory, config.power.envelope_w), Promise(run_directory)
+        self._limit = self._limits.limit(now)
+        self._agreement = Agreement()
+        self._heat, self._heat_ns = device.heat(), now
+        self._mode, self._clock_cap = _ModeInForce(device, beside), _ClockCap(device, clock)
+        self._over_current: int | None = None
+        self._said = ""
+        self._mode.settle(now)
+        self._knobs = self._knobs_now()
+        self._state: GovernorState = started(self._knobs, self._limit.watts, terms_of(config.power), now)
 
     def sample(self) -> None:
-        """Read the rails once; govern where it is time."""
+        """Read the sensors once, govern, and write the board."""
         power = self._device.power()
         now = self._clock.mono_ns()
-        if power.module_w is not None:
-            self._meters.mean.add(now, power.module_w)
-            self._meters.recent.add(now, power.module_w)
-            self._meters.energy.add(now, power.module_w)
-        self._meters.rate.add(now, self._workers.progress().decisions)
-        if now - self._governed_ns >= 1e9 / _GOVERN_HZ - 1e7:
-            self._governed_ns = now
-            self._govern(now, power)
+        progress = self._workers.progress()
+        doubt = self._agreement.doubt(power, now)
+        known = power.module_w is not None and not doubt
+        if power.module_w is not None and known:
+            self._meters.add(now, power.module_w)
+        self._work.add(now, progress)
+        if now - self._heat_ns >= _HEAT_NS:
+            self._heat, self._heat_ns = self._device.heat(), now
+        if self._mode.follow(now):
+            self._knobs = self._knobs_now()
+            self._state = started(self._knobs, self._limit.watts, terms_of(self._config.power), now)
+        self._govern(now, power, doubt, known=known)
 
     def close(self) -> None:
         """Leave the cap where it is and the board to age: an ungoverned policy takes its frugal knobs."""
         self._board.close()
         self._limits.close()
+        self._promise.close()
 
-    def _govern(self, now: int, power: PowerSample) -> None:
-        heat = self._device.heat()
-        if now - self._mode_asked_ns > _MODE_NS:
-            self._follow_mode(now)
-        readings = self._readings(now, power, heat)
+    def _govern(self, now: int, power: PowerSample, doubt: str, *, known: bool) -> None:
         self._limit = self._limits.limit(now)
-        allowed = replace(self._state.envelope, limit_w=self._limit.watts)
-        self._state = governed(replace(self._state, envelope=allowed), readings, self._ladder)
-        wanted_hz = self._ladder.settings[self._state.rung].gpu_max_freq_hz
-        self._turn_clock(wanted_hz, readings.gpu_max_freq_hz)
-        self._publish(now, readings, power, heat)
+        readings = self._readings(now, known=known)
+        self._state = governed(self._state, readings, self._knobs)
+        self._clock_cap.turn(self._state.setting.gpu_max_freq_hz, readings.gpu_max_freq_hz, now)
+        self._publish(now, readings, power, doubt)
 
-    def _readings(self, now: int, power: PowerSample, heat: HeatSample) -> Readings:
-        meters = self._meters
-        blind = power.module_w is None
+    def _readings(self, now: int, *, known: bool) -> Readings:
+        meters, work = self._meters, self._work.work(now)
         return Readings(
             mono_ns=now,
-            module_w=None if blind else meters.mean.mean(now),
-            recent_w=None if blind else meters.recent.mean(now),
-            decisions_per_s=meters.rate.per_s(now),
-            hottest_c=heat.hottest_c,
-            gpu_max_freq_hz=self._clock_cap(),
-            over_current=self._over_current(),
+            module_w=meters.mean_w(now) if known else None,
+            past_j=meters.past_j(now) if known else (),
+            past_decisions=self._work.past(now),
+            steady_w=meters.steady_w(now) if known else None,
+            decisions_per_s=work.decisions_per_s,
+            latency_s=work.latency_s,
+            idle=work.idle,
+            hottest_c=self._heat.hottest_c,
+            throttled=self._heat.throttled,
+            gpu_max_freq_hz=self._clock_cap.now(),
+            ordered_w=self._limit.watts,
+            promised_p99_s=self._promise.p99_s(now),
+            over_current=self._new_over_current(),
         )
 
-    def _clock_cap(self) -> int | None:
-        try:
-            return self._device.gpu_max_freq_hz()
-        except SensorError:
-            return None
-
-    def _over_current(self) -> int:
+    def _new_over_current(self) -> int:
         """Events since the last turn; none where the counters cannot be read."""
         try:
             count = self._device.over_current_events()
         except SensorError:
             return 0
-        before, self._meters.over_current = self._meters.over_current, count
+        before, self._over_current = self._over_current, count
         return 0 if before is None else max(0, count - before)
 
-    def _turn_clock(self, wanted_hz: int, actual_hz: int | None) -> None:
-        if wanted_hz in {0, actual_hz}:
-            self._knob_fault = ""
-            return
-        try:
-            self._device.set_gpu_max_freq_hz(wanted_hz)
-            self._knob_fault = ""
-        except KnobError as error:
-            self._knob_fault = f"knob: {error}"
-
-    def _publish(self, now: int, readings: Readings, power: PowerSample, heat: HeatSample) -> None:
-        setting = self._ladder.settings[self._state.rung]
-        said = self._sensors_text(power, heat)
+    def _publish(self, now: int, readings: Readings, power: PowerSample, doubt: str) -> None:
+        setting = self._state.setting
+        held_ns = now + round(_HELD_SAMPLES * _S / self._config.power.sample_hz)
         record = PowerRecord(
             envelope_w=self._limit.watts,
             module_w=_or_nan(readings.module_w),
             gpu_w=_or_nan(power.gpu_w),
             soc_w=_or_nan(power.soc_w),
-            hottest_c=_or_nan(heat.hottest_c),
+            hottest_c=_or_nan(self._heat.hottest_c),
             energy_j=self._meters.energy.energy_j,
-            gpu_max_freq_hz=self._clock_cap() or 0,
+            gpu_max_freq_hz=self._clock_cap.now() or 0,
             decision_rate_hz=setting.decision_rate_hz,
             max_reasoning_tokens=setting.max_reasoning_tokens,
             flow_steps=setting.flow_steps,
-            power_mode=bytes_from_text(self._mode_name, _MODE_BYTES),
-            sensors=bytes_from_text(said, _SENSORS_BYTES),
+            held_until_ns=0 if self._state.may_begin else held_ns,
+            power_mode=bytes_from_text(self._mode.name, _MODE_BYTES),
+            sensors=bytes_from_text(self._sensors_text(power, self._heat, doubt), _SENSORS_BYTES),
         )
         self._board.write(record, now)
 
-    def _sensors_text(self, power: PowerSample, heat: HeatSample) -> str:
+    def _sensors_text(self, power: PowerSample, heat: HeatSample, doubt: str) -> str:
         """`ok`, or what fails and what is assumed for it; said once in the log when it changes."""
         failing = (*power.failing, *heat.failing)
         parts = [f"failing: {' '.join(failing)}"] if failing else []
-        parts += [part for part in (self._state.assumption, self._knob_fault) if part]
+        parts += [part for part in (doubt, self._state.assumption, self._clock_cap.fault) if part]
         said = "; ".join(parts) or "ok"
         if said != self._said:
             _LOG.log(logging.INFO if said == "ok" else logging.WARNING, "sensors: %s", said)
             self._said = said
         return said
 
-    def _follow_mode(self, now: int) -> None:
-        """Ask for the power mode again, and where it changed start over on its ladder."""
-        before = self._mode_name
-        self._ask_mode()
-        if self._mode_name != before:
-            self._ladder = self._ladder_now()
-            self._state = self._ladder.start(self._limit.watts, now)
-
-    def _ask_mode(self) -> None:
-        """Ask for the mode in force; where nobody answers, the one known before stands, with its cap."""
-        self._mode_asked_ns = self._clock.mono_ns()
-        try:
-            mode = self._device.power_modes().numbered(self._device.power_mode())
-            self._mode_name, self._mode_cap_hz = mode.name, mode.gpu_max_hz
-        except SensorError as error:
-            _LOG.warning("power mode: %s", error)
-
-    def _ladder_now(self) -> Ladder:
-        """The ladder that the mode allows; without a readable clock table the clock is no knob."""
+    def _knobs_now(self) -> KnobRange:
+        """What the mode allows; without a readable clock table the clock is no knob."""
         try:
             clocks = self._device.gpu_frequencies_hz()
         except SensorError as error:
             _LOG.warning("%s", error)
             clocks = ()
-        if self._mode_cap_hz != NO_CAP:
-            clocks = tuple(hz for hz in clocks if hz <= self._mode_cap_hz)
-        return ladder_for(self._config.control.decision_hz, clocks)
+        if self._mode.cap_hz != NO_CAP:
+            clocks = tuple(hz for hz in clocks if hz <= self._mode.cap_hz)
+        return knob_range(self._config.control.decision_hz, clocks)
+
+
+class _ClockCap:
+    """The cap on the GPU's clock. A write that did not take is said, and tried again a while later."""
+
+    def __init__(self, device: PowerDevice, clock: Clock) -> None:
+        self._device, self._clock = device, clock
+        self._refused_hz, self._refused_ns = 0, 0
+        self.fault = ""
+
+    def now(self) -> int | None:
+        """The cap in force; None where it cannot be read."""
+        try:
+            return self._device.gpu_max_freq_hz()
+        except SensorError:
+            return None
+
+    def turn(self, wanted_hz: int, actual_hz: int | None, mono_ns: int) -> None:
+        """Write `wanted_hz`, unless it is in force, is no clock, or was refused just now."""
+        if wanted_hz in {0, actual_hz}:
+            self.fault, self._refused_hz = "", 0
+            return
+        if wanted_hz == self._refused_hz and mono_ns - self._refused_ns < _RETRY_NS:
+            return
+        try:
+            self._device.set_gpu_max_freq_hz(wanted_hz)
+            self.fault, self._refused_hz = "", 0
+        except KnobError as error:
+            self.fault = f"knob: {error}"
+            self._refused_hz, self._refused_ns = wanted_hz, mono_ns
+
+
+class _ModeInForce:
+    """The power mode, asked for beside the sampling: the vendor's command may take a second, and a mean only lasts one.
+
+    Where nobody answers, the mode known before stands, with its cap.
+    """
+
+    def __init__(self, device: PowerDevice, beside: Executor) -> None:
+        self._device, self._beside = device, beside
+        self._asked: Future[PowerMode] | None = None
+        self._asked_ns = 0
+        self.name, self.cap_hz = "unknown", NO_CAP
+
+    def settle(self, mono_ns: int) -> None:
+        """Ask and wait: before anything is governed."""
+        self._ask(mono_ns)
+        self._take(wait=True)
+
+    def follow(self, mono_ns: int) -> bool:
+        """Ask again where it is time; whether another mode than before answered."""
+        if self._asked is None and mono_ns - self._asked_ns > _MODE_NS:
+            self._ask(mono_ns)
+        return self._take(wait=False)
+
+    def _ask(self, mono_ns: int) -> None:
+        self._asked, self._asked_ns = self._beside.submit(self._running), mono_ns
+
+    def _running(self) -> PowerMode:
+        return self._device.power_modes().numbered(self._device.power_mode())
+
+    def _take(self, *, wait: bool) -> bool:
+        if self._asked is None or not (wait or self._asked.done()):
+            return False
+        asked, self._asked = self._asked, None
+        try:
+            mode = asked.result()
+        except SensorError as error:
+            _LOG.warning("power mode: %s", error)
+            return False
+        before, self.name, self.cap_hz = self.name, mode.name, mode.gpu_max_hz
+        return mode.name != before
+
+
+def terms_of(power: PowerSection) -> Terms:
+    """What the configuration says of the supply."""
+    return Terms(power.burst_w, power.up_w_per_s, power.down_w_per_s)
 
 
 def _or_nan(figure: float | None) -> float:

@@ -304,7 +304,8 @@ class PowerRecord(NamedTuple):
     """What the governor reads and commands.
 
     `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails; these and `hottest_c` are NaN where unknown. The knobs bind
-    the policy worker: `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`. `sensors` is `ok` or what fails.
+    the policy worker: `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`; none begins a decision before
+    `held_until_ns`. `sensors` is `ok` or what fails.
     """
 
     envelope_w: float
@@ -317,11 +318,12 @@ class PowerRecord(NamedTuple):
     decision_rate_hz: float
     max_reasoning_tokens: int
     flow_steps: int
+    held_until_ns: int
     power_mode: bytes
     sensors: bytes
 
 
-POWER = Layout("power", PowerRecord, "ddddddqdqq16s96s")
+POWER = Layout("power", PowerRecord, "ddddddqdqqq16s96s")
 
 
 class EnvelopeRecord(NamedTuple):

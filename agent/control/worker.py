@@ -112,11 +112,13 @@ class Surroundings:
 
 
 class Turn(NamedTuple):
-    """How the next decisions are to be made: period, 0 for none at all, knobs, and whether this worker drives."""
+    """How the next decisions are to be made: period, 0 for none at all, knobs, whether this worker drives, and whether the
+    governor holds it back just now."""
 
     period_ns: int
     knobs: Knobs
     driving: bool
+    held: bool
 
 
 def serve(post: Post, around: Surroundings) -> int:
@@ -253,7 +255,8 @@ class DecideLoop:
         hz = _share_hz(min(hz, self._around.decision_hz), candidate, driving=driving)
         tokens = max(0, min(tokens, contract.reasoning.max_tokens))
         knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
-        return Turn(round(_S / hz) if hz > 0 else 0, knobs, driving)
+        held = power is not None and now_ns < power.held_until_ns <= now_ns + _POWER_MAX_AGE_NS
+        return Turn(round(_S / hz) if hz > 0 else 0, knobs, driving, held)
 
     def _take_over(self) -> None:
         """From shadow to driving: the next observation is due at once, and what may be driving already is told."""
@@ -263,8 +266,12 @@ class DecideLoop:
             self._publisher.record(self._shadow.popleft())
 
     def _is_due(self, seen: Observation, turn: Turn) -> bool:
-        """Paced by when observations were made: a tenth of the period is their jitter, not earliness."""
-        return turn.period_ns > 0 and seen.mono_ns >= self._due_ns - turn.period_ns // 10
+        """Paced by when observations were made: a tenth of the period is their jitter, not earliness. What is late is
+        caught up, but never by two in a row: the governor looks at what one of them took before it lets the next begin."""
+        earliest_ns = self._due_ns - turn.period_ns // 10
+        if self._decided is not None and self._due_ns:
+            earliest_ns = max(earliest_ns, self._decided.mono_ns + turn.period_ns * 6 // 10)
+        return turn.period_ns > 0 and not turn.held and seen.mono_ns >= earliest_ns
 
     def _count_skipped(self, seen: Observation, turn: Turn) -> None:
         """Count the observations that a timely worker would have decided on between the last one and `seen`."""
@@ -274,8 +281,8 @@ class DecideLoop:
             between = max(seen.sequence - last.sequence - 1, 0)
             whole = int(late_ns / turn.period_ns + 0.1)
             self._publisher.dropped(min(max(whole, 0), between))
-        # Keep the phase where the observation was only a little late, so that the rate is held in the mean.
-        in_phase = self._due_ns and late_ns < turn.period_ns // 2
+        # Keep the phase where it is late by less than a period: so the rate is held in the mean, whatever the cameras' is.
+        in_phase = self._due_ns and late_ns < turn.period_ns
         self._due_ns = (self._due_ns if in_phase else seen.mono_ns) + turn.period_ns
 
     def _decide(self, seen: Observation, turn: Turn) -> None:

@@ -126,12 +126,20 @@ class StagedPolicy:
         rate_hz = share_hz(min(rate_hz, self.wanted_hz), driving=self.driving, beside=self.beside)
         return rate_hz, max(0, min(tokens, work.max_tokens)), max(1, min(steps, work.flow_steps))
 
-    def _next(self, rate_hz: float) -> tuple[int, int]:
-        """When the next decision begins, and on which observation: the latest one then, due with a tenth of jitter."""
+    def _held_ns(self, now_ns: int) -> int:
+        """Until when the governor lets no decision begin."""
+        power = self._power.recent(now_ns, POWER_MAX_AGE_NS) if self._power else None
+        return power.held_until_ns if power else 0
+
+    def _next(self, rate_hz: float, held_ns: int) -> tuple[int, int]:
+        """When the next decision begins, and on which observation: the latest one then, due with a tenth of jitter, and
+        never two in a row to catch up."""
         period_ns = round(_S / rate_hz)
         earliest_ns = self._due_ns - period_ns // 10 - self._began_ns
+        if self._due_ns:
+            earliest_ns = max(earliest_ns, self._seen * self._camera_ns + period_ns * 6 // 10)
         first = max(-(-earliest_ns // self._camera_ns), self._seen + 1)
-        start_ns = max(self._began_ns + first * self._camera_ns, self._free_ns, self._thor.now_ns)
+        start_ns = max(self._began_ns + first * self._camera_ns, self._free_ns, self._thor.now_ns, held_ns)
         return start_ns, (start_ns - self._began_ns) // self._camera_ns
 
     def _is_deciding_before(self, until_ns: int, knobs: tuple[float, int, int]) -> bool:
@@ -141,7 +149,7 @@ class StagedPolicy:
             return self._free_ns < until_ns
         if rate_hz <= 0:
             return False
-        start_ns, observation = self._next(rate_hz)
+        start_ns, observation = self._next(rate_hz, self._held_ns(self._thor.now_ns))
         if start_ns >= until_ns:
             return False
         self._keep_phase(observation, round(_S / rate_hz))
@@ -160,12 +168,12 @@ class StagedPolicy:
         return pulse
 
     def _keep_phase(self, observation: int, period_ns: int) -> None:
-        """The rate is held in the mean where the observation was only a little late."""
+        """The rate is held in the mean where the observation was late by less than a period."""
         seen_ns = self._began_ns + observation * self._camera_ns
         if self._due_ns:
             late = int((seen_ns - self._due_ns) / period_ns + 0.1)
             self.count.dropped += min(max(late, 0), observation - self._seen - 1)
-        in_phase = self._due_ns and seen_ns - self._due_ns < period_ns // 2
+        in_phase = self._due_ns and seen_ns - self._due_ns < period_ns
         self._due_ns = (self._due_ns if in_phase else seen_ns) + period_ns
         self._seen = observation
 

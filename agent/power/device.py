@@ -21,10 +21,12 @@ class PowerSample:
 
 @dataclass(frozen=True, slots=True)
 class HeatSample:
-    """The hottest zone that can be read, None where none can; `failing` names those that can't."""
+    """The hottest zone that can be read, None where none can; `failing` names those that can't. `throttled`: the hardware
+    lowers clocks by itself."""
 
     hottest_c: float | None
     failing: tuple[str, ...]
+    throttled: bool = False
 
 
 class PowerDevice(Protocol):
@@ -35,7 +37,7 @@ class PowerDevice(Protocol):
         ...
 
     def heat(self) -> HeatSample:
-        """Read the zones."""
+        """Read the zones and the cooling devices."""
         ...
 
     def over_current_events(self) -> int:

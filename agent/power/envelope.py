@@ -1,6 +1,6 @@
 """The envelope: what counts as inside it, and the figures it is judged by.
 
-Owns: the 1 s mean, the energy integral, the margin below the limit and what heat takes off it.
+Owns: the 1 s mean, the energy integral, how fast the limit moves, the reserve below it and what heat takes off it.
 Must not know: knobs, sensors' files, clocks; times are arguments.
 """
 
@@ -8,70 +8,117 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 WINDOW_NS = 1_000_000_000
-_MARGIN_SHARE, _MARGIN_MIN_W = 0.04, 2.5
 HOT_C, COOLED_C = 95.0, 90.0
-_HOT_SHARE = 0.85
+_HEATED_PER_S, _COOLED_PER_S = 0.01, 0.002
+_LEAST_SHARE = 0.3
+_TOLERATED_SHARE, _LEAST_RESERVE_SHARE = 0.015, 0.01
+_NOTICED_S = 0.2
 _GAP_S = 2.0
 _HOLD_NS = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator says of the supply: the largest step of load of others that it must bear inside the envelope, and
+    how fast the device's own load may rise and fall, from one second's mean to the next one's. One decision a second more is
+    10 W: much slower than these it cannot be."""
+
+    burst_w: float = 15.0
+    up_w_per_s: float = 30.0
+    down_w_per_s: float = 40.0
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
-    """`limit_w` binds the 1 s mean; `hot` says that heat takes a part off it."""
+    """`limit_w` binds the 1 s mean; it follows the limit that is ordered no faster than the terms allow. `heat_share` is
+    what heat leaves of it."""
 
     limit_w: float
+    terms: Terms = Terms()
+    heat_share: float = 1.0
     hot: bool = False
 
     @property
     def target_w(self) -> float:
-        """What the governor aims below, so that ripple and surprise stay inside the limit."""
-        limit_w = self.limit_w * (_HOT_SHARE if self.hot else 1.0)
-        return limit_w - max(_MARGIN_MIN_W, _MARGIN_SHARE * limit_w)
+        """What the governor aims for: below the limit by what a burst of others adds to the second in which it is noticed.
+        A mean may exceed the limit by 2 %; a part of that is spent here."""
+        limit_w = self.limit_w * self.heat_share
+        burst_j = self.terms.burst_w * _NOTICED_S
+        return limit_w - max(_LEAST_RESERVE_SHARE * limit_w, burst_j - _TOLERATED_SHARE * limit_w)
 
-    def at(self, hottest_c: float | None) -> "Envelope":
-        """The envelope at this temperature; unknown counts as hot. Heat stays on until it is below `COOLED_C`."""
+    def after(
+        self, dt_s: float, ordered_w: float, hottest_c: float | None, *, throttled: bool = False
+    ) -> "Envelope":
+        """The envelope `dt_s` later. Heat takes a hundredth a second off it from `HOT_C` or where the hardware throttles,
+        and gives it back slowly below `COOLED_C`; unknown counts as hot."""
         threshold_c = COOLED_C if self.hot else HOT_C
-        return replace(self, hot=hottest_c is None or hottest_c >= threshold_c)
+        hot = throttled or hottest_c is None or hottest_c >= threshold_c
+        share = self.heat_share + dt_s * (-_HEATED_PER_S if hot else _COOLED_PER_S)
+        return replace(
+            self,
+            limit_w=stepped(self.limit_w, ordered_w, self.terms, dt_s),
+            hot=hot,
+            heat_share=min(1.0, max(_LEAST_SHARE, share)),
+        )
+
+
+def stepped(now_w: float, towards_w: float, terms: Terms, dt_s: float) -> float:
+    """`towards_w`, or as far towards it as the terms allow in `dt_s`."""
+    return min(now_w + terms.up_w_per_s * dt_s, max(now_w - terms.down_w_per_s * dt_s, towards_w))
 
 
 class RollingMean:
-    """Mean over the last `window_ns`, each sample holding until the next one, for half a second at most: of a time in
-    which nobody looked there is no mean."""
+    """Mean over the last `window_ns`. A sample is the mean since the one before it, over half a second at most: of a
+    time in which nobody looked there is no mean."""
 
     def __init__(self, window_ns: int = WINDOW_NS) -> None:
         self._window_ns = window_ns
-        self._samples: deque[tuple[int, float]] = deque()
+        self._spans: deque[tuple[int, int, float]] = deque()
 
     def add(self, mono_ns: int, value: float) -> None:
         """Take a sample; samples come in order."""
-        self._samples.append((mono_ns, value))
-        while len(self._samples) > 1 and self._samples[1][0] <= mono_ns - self._window_ns:
-            self._samples.popleft()
+        before_ns = self._spans[-1][1] if self._spans else mono_ns
+        self._spans.append((max(before_ns, mono_ns - _HOLD_NS), mono_ns, value))
+        while self._spans[0][1] <= mono_ns - self._window_ns:
+            self._spans.popleft()
 
     def mean(self, mono_ns: int) -> float | None:
-        """The mean at `mono_ns`; None where the window holds no sample."""
-        start = mono_ns - self._window_ns
-        weighted = weight = 0.0
-        for index, (at, value) in enumerate(self._samples):
-            after = self._samples[index + 1][0] if index + 1 < len(self._samples) else mono_ns
-            span = max(0, min(after, at + _HOLD_NS) - max(at, start))
-            weighted, weight = weighted + span * value, weight + span
-        if weight > 0:
-            return weighted / weight
-        return self._samples[-1][1] if self._samples and self._samples[-1][0] >= start else None
+        """The mean at `mono_ns`, at which the newest sample still holds; None where the window holds none."""
+        if not self._spans or self._spans[-1][1] < mono_ns - self._window_ns:
+            return None
+        energy, seen_ns = self._over(mono_ns - self._window_ns, mono_ns)
+        return energy / seen_ns if seen_ns else self._spans[-1][2]
+
+    def energy_j(self, since_ns: int, mono_ns: int) -> float | None:
+        """Joules from `since_ns`, inside the window, until now; None where some of that was not seen."""
+        energy, seen_ns = self._over(since_ns, mono_ns)
+        return energy / 1e9 if seen_ns >= mono_ns - since_ns else None
+
+    def _over(self, since_ns: int, mono_ns: int) -> tuple[float, int]:
+        """Sum of value · ns over the part of the time that was seen, and that part in ns."""
+        weighted, seen_ns = 0.0, 0
+        for since, until, value in (*self._spans, self._newest(mono_ns)):
+            span = max(0, until - max(since, since_ns))
+            weighted, seen_ns = weighted + span * value, seen_ns + span
+        return weighted, seen_ns
+
+    def _newest(self, mono_ns: int) -> tuple[int, int, float]:
+        _, until, value = self._spans[-1] if self._spans else (mono_ns, mono_ns, 0.0)
+        return until, min(max(mono_ns, until), until + _HOLD_NS), value
 
 
 class EnergyMeter:
-    """Joules since the start, by trapezoids; a gap of more than 2 s is left out, as nobody saw it."""
+    """Joules; a gap of more than 2 s is left out, as nobody saw it."""
 
-    def __init__(self) -> None:
-        self.energy_j = 0.0
-        self._last: tuple[int, float] | None = None
+    def __init__(self, energy_j: float = 0.0) -> None:
+        """`energy_j` is what was counted before."""
+        self.energy_j = energy_j
+        self._last_ns: int | None = None
 
     def add(self, mono_ns: int, power_w: float) -> None:
-        """Take a sample of module power."""
-        if self._last is not None:
-            dt_s = (mono_ns - self._last[0]) / 1e9
+        """Take a sample of module power, the mean since the one before."""
+        if self._last_ns is not None:
+            dt_s = (mono_ns - self._last_ns) / 1e9
             if 0 < dt_s <= _GAP_S:
-                self.energy_j += dt_s * (power_w + self._last[1]) / 2
-        self._last = (mono_ns, power_w)
+                self.energy_j += dt_s * power_w
+        self._last_ns = mono_ns

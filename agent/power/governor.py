@@ -1,230 +1,320 @@
 """The governor: readings in, knobs out, so that the device stays inside its envelope.
 
-Owns: the order in which knobs are turned (decision rate, reasoning tokens, flow steps, then the GPU's clock;
-power modes never), what a setting is expected to cost, and what is assumed when sensors fail.
-Must not know: files, boards, clocks; times are arguments and the state is a value.
+Owns: what is learned of costs, of the idle device and of others' load, what is assumed when sensors fail, and when a
+setting or the clock is changed. Must not know: files, boards, clocks; times are arguments and the state is a value.
 
-A setting costs `idle + joules · cost`, where `cost` is its decision rate times what one decision is worth at it.
-`joules` and `idle` are learned upward at once and downward slowly, and never below the assumed worst of an
-ordinary policy, so that one that suddenly reasons longer is already paid for. The price is a slower policy than
-the watts would allow. What is commanded is expected to stay below the target: where no setting is, the policy decides
-nothing, and the loop stops the vehicle.
+What a setting takes is `idle + others + what its decisions add` (`agent.power.costs`). Others' load is seen at once on
+the CPU's rail, and as what the 1 s mean has beyond the rest. Decisions' joules and seconds are learned from what the
+device did. In reaction the workload is turned first and the clock last; at rest the clock moves, slowly, to where most
+decisions fit. What is commanded is expected to stay below the target: where nothing fits, nothing is decided, and the
+loop stops the vehicle.
 """
 
 import math
 from dataclasses import dataclass, replace
 
-from agent.power.envelope import Envelope
+from agent.power.costs import Costs, KnobRange, KnobSetting, best_clock, fitting, joules_share, latency_share
+from agent.power.envelope import Envelope, Terms, stepped
 
-FLOOR_RATE_HZ, CREEP_RATE_HZ = 2.0, 0.5
-"""The clock is turned before fewer decisions than the first; with the second a vehicle only creeps."""
-_TOKENS = (64, 16, 8)
-_FLOW_STEPS = (16, 4, 2)
-"""The first of each is more than today's policies use: they then follow their own contract."""
-_FEWER_TOKENS_SHARE, _FEWER_FLOW_SHARE = 0.96, 0.94
-_RATE_RATIO = 1.05
-_CLOCK_RUNGS = 12
-
-ASSUMED_J = 9.6
-"""A decision of an ordinary 2B policy with all its reasoning, above idle; emulated, not measured on a board."""
-ASSUMED_IDLE_W = 27.0
-_WORST_SHARE = 1.3
+ASSUMED_J = 9.8
+"""A decision of a 2B policy at the highest clock, above idle; of the emulated Thor, not measured on a board."""
+ASSUMED_IDLE_W, WORST_IDLE_W = 27.0, 29.0
+"""Published idle modules take 23 to 29 W."""
+_WORST_SHARE = 1.15
+_JOULES = (0.2, 1000.0)
+AHEAD_S = (0.1, 0.2, 0.3)
+"""What a decision that begins now still takes is looked at this far ahead."""
+STEADY_NS = 3_000_000_000
+"""Over this, decisions and joules are set off against each other."""
 _SETTLE_NS = 1_200_000_000
-"""After a change the 1 s mean needs this long to speak of the new setting only."""
-_RAISE_RATIO = 1.25
-_RAISE_BAND_W = 1.0
-_DECAY_S = 15.0
-_EXERCISED = 0.7
-_NO_RATE_HZ = 0.1
-_OVER_CURRENT_RATIO = 1.05
-
-
-@dataclass(frozen=True, slots=True)
-class KnobSetting:
-    """What the policy worker and the GPU are held to."""
-
-    decision_rate_hz: float
-    max_reasoning_tokens: int
-    flow_steps: int
-    gpu_max_freq_hz: int
+"""After a change the 1 s mean needs this long to speak of the new setting only, and a written cap to be in force."""
+_SETTLED_SHARE = 0.03
+_TRIM_NS, _TRIPPED_NS = 2_000_000_000, 30_000_000_000
+_TRIM_SHARE = 0.12
+_LEARN_S, _OTHERS_S, _FORGET_S = 4.0, 2.0, 20.0
+_RAISE_W = 1.0
+_RUNG_W = 10.0
+_SHOCK_W, _SHOCK_SHARE, _SHOCK_S = 6.0, 0.1, 30.0
+"""An event takes some 110 W for 50 ms, which nobody sees coming."""
+_CREDITED_SHARE = 0.85
+_RAMP_SHARE = 0.75
+"""Decisions are whole: what is commanded moves slower than the load may."""
+_LATENCY_SPREAD = 1.6
+"""The 99th percentile of a decision's seconds is taken for this many times their mean."""
+_SLOWEST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What is known now; None for what failed.
+    """What is known now; None for what failed, and for a number that is none.
 
-    `module_w` is the 1 s mean, `recent_w` that of the last 0.3 s; `decisions_per_s` is measured over 3 s;
-    `gpu_max_freq_hz` is what reads back; `over_current` counts events since the last readings.
+    `module_w` is the 1 s mean, None also where its sensor is not believed; `past_j` what was taken in the last 0.9, 0.8 and
+    0.7 s, empty where unknown, `past_decisions` how many decisions ended in them; `steady_w`, `decisions_per_s` and `latency_s` are measured over the same last three seconds; `idle` says that nothing was decided for much
+    longer than a decision takes; `gpu_max_freq_hz` is what reads back; `over_current` counts events since the last
+    readings; `ordered_w` is the envelope that is asked for.
     """
 
     mono_ns: int
     module_w: float | None
-    recent_w: float | None
+    past_j: tuple[float, ...]
+    past_decisions: tuple[int, ...]
+    steady_w: float | None
     decisions_per_s: float | None
+    latency_s: float | None
     hottest_c: float | None
     gpu_max_freq_hz: int | None
+    ordered_w: float
+    promised_p99_s: float | None = None
+    idle: bool = False
+    throttled: bool = False
     over_current: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("module_w", "steady_w", "decisions_per_s", "latency_s", "promised_p99_s"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                object.__setattr__(self, name, None)
+        if self.hottest_c is not None and not math.isfinite(self.hottest_c):
+            object.__setattr__(self, "hottest_c", None)
 
 
 @dataclass(frozen=True, slots=True)
 class GovernorState:
-    """All that the governor remembers; `rung` indexes the ladder, 0 = full."""
+    """All that the governor remembers. `clock_hz` is where the clock rests while the setting's own may be lower."""
 
-    rung: int
+    setting: KnobSetting
+    clock_hz: int
     envelope: Envelope
-    joules: float = ASSUMED_J
+    costs: Costs
     idle_w: float = ASSUMED_IDLE_W
+    felt_w: float = 0.0
+    """Others' load, by what the 1 s mean has beyond the target."""
+    blind_w: float = 0.0
+    """What is assumed on top while module power is unknown."""
+    shock_w: float = 0.0
+    """Kept free for another over-current event, for a while after one."""
+    risen_w: float = 0.0
+    """How far the ramp has let the ceiling rise."""
     changed_ns: int = 0
-    seen_ns: int = 0
+    changed_w: float = 0.0
+    clock_ns: int = 0
+    read_hz: int | None = None
+    read_ns: int = 0
+    """What the clock cap read back as, and since when."""
+    trim_after_ns: int = 0
+    now_ns: int = 0
+    may_begin: bool = False
+    """Whether a decision may begin before the next readings."""
     assumption: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """Settings from full to frugal; each costs less than the one before. The last is no decision at all.
-
-    `frugal` is the rung of the lowest clock at the floor's rate.
-    """
-
-    settings: tuple[KnobSetting, ...]
-    costs: tuple[float, ...]
-    frugal: int
+    @property
+    def standing_w(self) -> float:
+        """What the device takes while nothing is decided."""
+        return self.idle_w + self.felt_w + self.blind_w
 
     @property
-    def hold(self) -> int:
-        """The rung on which nothing is decided."""
-        return len(self.settings) - 1
+    def ceiling_w(self) -> float:
+        """What the device is expected to take at most, in any second, under the setting."""
+        return self.standing_w + self.costs.watts(self.setting)
 
-    def start(self, limit_w: float, mono_ns: int) -> GovernorState:
-        """The state to begin with: a frugal setting, from which readings earn every step up."""
-        state = GovernorState(self.frugal, Envelope(limit_w), changed_ns=mono_ns, seen_ns=mono_ns)
-        return replace(state, rung=max(self.frugal, _best_rung(state, self, state.envelope.target_w)))
-
-    def actual_cost(self, rung: int, gpu_max_freq_hz: int | None) -> float:
-        """Cost of a rung with the clock that really reads back, which a refused write leaves higher."""
-        setting, top = self.settings[rung], self.settings[0].gpu_max_freq_hz
-        actual = setting.gpu_max_freq_hz if gpu_max_freq_hz is None else gpu_max_freq_hz
-        return self.costs[rung] * _clock_share(actual, top) / _clock_share(setting.gpu_max_freq_hz, top)
+    @property
+    def target_w(self) -> float:
+        """What that must stay below."""
+        return self.envelope.target_w - self.shock_w
 
 
-def ladder_for(decision_hz: float, gpu_frequencies_hz: tuple[int, ...]) -> Ladder:
-    """The ladder below `decision_hz`, the configured rate, and the clocks that the mode allows (rising, may be empty)."""
-    clocks = _spread(gpu_frequencies_hz) or (0,)
-    floor_hz = min(FLOOR_RATE_HZ, decision_hz)
-    rates = _rates(decision_hz, floor_hz)
-    settings = [KnobSetting(rate, _TOKENS[0], _FLOW_STEPS[0], clocks[0]) for rate in rates]
-    settings += [KnobSetting(floor_hz, tokens, _FLOW_STEPS[0], clocks[0]) for tokens in _TOKENS[1:]]
-    settings += [KnobSetting(floor_hz, _TOKENS[-1], flow, clocks[0]) for flow in _FLOW_STEPS[1:]]
-    settings += [KnobSetting(floor_hz, _TOKENS[-1], _FLOW_STEPS[-1], clock) for clock in clocks[1:]]
-    frugal = settings[-1]
-    creeping = _rates(floor_hz, min(CREEP_RATE_HZ, floor_hz))[1:]
-    slower = [replace(frugal, decision_rate_hz=rate) for rate in (*creeping, 0.0)]
-    costs = tuple(_cost(setting, clocks[0]) for setting in (*settings, *slower))
-    return Ladder((*settings, *slower), costs, len(settings) - 1)
-
-
-def _rates(from_hz: float, to_hz: float) -> list[float]:
-    """From the one rate to the other, in steps of at most a twentieth; one where they are the same."""
-    steps = math.ceil(math.log(from_hz / to_hz) / math.log(_RATE_RATIO))
-    return [from_hz * (to_hz / from_hz) ** (step / max(steps, 1)) for step in range(steps + 1)]
-
-
-def governed(state: GovernorState, readings: Readings, ladder: Ladder) -> GovernorState:
-    """The state after `readings`; its rung is what to command. Nothing here raises."""
-    state = replace(state, envelope=state.envelope.at(readings.hottest_c))
-    if readings.module_w is None:
-        return _blind(state, readings, ladder)
-    learned = _learned(state, readings, readings.module_w, ladder)
-    best = _best_rung(learned, ladder, learned.envelope.target_w)
-    settled = readings.mono_ns - state.changed_ns >= _SETTLE_NS
-    if best > state.rung:
-        rung = best
-    elif best < state.rung and settled and readings.module_w <= state.envelope.target_w - _RAISE_BAND_W:
-        rung = _raised(learned, ladder)
-    else:
-        rung = state.rung
-    changed_ns = readings.mono_ns if rung != state.rung else state.changed_ns
-    said = "" if readings.hottest_c is not None else "temperature unknown: taken as hot"
-    return replace(learned, rung=rung, changed_ns=changed_ns, seen_ns=readings.mono_ns, assumption=said)
-
-
-def _blind(state: GovernorState, readings: Readings, ladder: Ladder) -> GovernorState:
-    """Without module power: the worst cost is assumed and nothing is raised."""
-    worst = replace(
+def started(knobs: KnobRange, limit_w: float, terms: Terms, mono_ns: int) -> GovernorState:
+    """The state to begin with: it decides nothing, and earns every watt within the terms."""
+    costs = Costs(ASSUMED_J, None, knobs.top_hz)
+    state = GovernorState(knobs.hold(), knobs.top_hz, Envelope(limit_w, terms), costs)
+    allowed_w = state.target_w - state.standing_w
+    return replace(
         state,
-        joules=max(state.joules, ASSUMED_J) * _WORST_SHARE,
-        idle_w=max(state.idle_w, ASSUMED_IDLE_W),
+        clock_hz=best_clock(costs, knobs, allowed_w, _SLOWEST_S),
+        risen_w=min(state.standing_w, state.target_w),
+        changed_ns=mono_ns,
+        clock_ns=mono_ns,
+        trim_after_ns=mono_ns + _TRIM_NS,
+        now_ns=mono_ns,
     )
-    rung = max(state.rung, _best_rung(worst, ladder, state.envelope.target_w))
-    changed_ns = readings.mono_ns if rung != state.rung else state.changed_ns
-    said = "module power unknown: worst case assumed"
-    return replace(state, rung=rung, changed_ns=changed_ns, seen_ns=readings.mono_ns, assumption=said)
 
 
-def _learned(state: GovernorState, readings: Readings, module_w: float, ladder: Ladder) -> GovernorState:
-    """What the readings teach about idle power and the joules of a decision."""
-    if readings.over_current > 0:
-        state = replace(state, joules=state.joules * _OVER_CURRENT_RATIO)
-    if readings.mono_ns - state.changed_ns < _SETTLE_NS:
+def governed(state: GovernorState, readings: Readings, knobs: KnobRange) -> GovernorState:
+    """The state after `readings`; its setting is what to command. Nothing here raises."""
+    dt_s = min(max(0.0, (readings.mono_ns - state.now_ns) / 1e9), 1.0)
+    envelope = state.envelope.after(
+        dt_s, readings.ordered_w, readings.hottest_c, throttled=readings.throttled
+    )
+    state = replace(state, envelope=envelope, now_ns=readings.mono_ns, assumption=_assumed(readings))
+    shock_w = min(_SHOCK_W, _SHOCK_SHARE * envelope.limit_w) if readings.over_current else state.shock_w
+    state = replace(state, shock_w=shock_w * math.exp(-dt_s / _SHOCK_S))
+    if readings.gpu_max_freq_hz != state.read_hz:
+        state = replace(state, read_hz=readings.gpu_max_freq_hz, read_ns=readings.mono_ns)
+    state = _trimmed(_learned(state, readings, dt_s), readings, knobs)
+    state = replace(state, risen_w=_risen_w(state, readings, dt_s))
+    state = _commanded(state, readings, knobs)
+    return replace(state, may_begin=_may_begin(state, readings))
+
+
+def _risen_w(state: GovernorState, readings: Readings, dt_s: float) -> float:
+    """How far the ramp has come: a little more than before, and never far above what is really taken."""
+    known = readings.module_w is not None and len(readings.past_j) > 0
+    taken_w = readings.module_w if known and readings.module_w is not None else state.ceiling_w
+    most_w = taken_w + max(_RUNG_W, state.costs.longest_j(state.setting))
+    return min(state.target_w, most_w, state.risen_w + _RAMP_SHARE * state.envelope.terms.up_w_per_s * dt_s)
+
+
+def _may_begin(state: GovernorState, readings: Readings) -> bool:
+    """Whether the second in which another decision begins now has room for it, by what was taken in it so far; the ramp has
+    to have come so far. What cannot be seen, or is seen to be less than decisions take, is counted by decisions."""
+    if state.setting.decision_rate_hz <= 0:
+        return False
+    seen = readings.module_w is not None and len(readings.past_j) == len(AHEAD_S)
+    longest_j, busy_w = state.costs.longest_j(state.setting), state.costs.busy_w(state.setting)
+    room_j = []
+    for number, ahead_s in enumerate(AHEAD_S):
+        counted_j = _counted_j(state, readings.past_decisions[number], 1.0 - ahead_s)
+        past_j = max(readings.past_j[number], _CREDITED_SHARE * counted_j) if seen else counted_j
+        room_j.append(past_j + state.standing_w * ahead_s + min(longest_j, busy_w * ahead_s))
+    return max(room_j) <= min(state.target_w, state.risen_w)
+
+
+def _counted_j(state: GovernorState, decisions: int, seconds: float) -> float:
+    """What so many decisions and an idle device take in that time."""
+    standing_w = state.standing_w - state.blind_w  # what is assumed now was not yet then
+    return standing_w * seconds + state.costs.joules_at(state.setting) * decisions
+
+
+def _commanded(state: GovernorState, readings: Readings, knobs: KnobRange) -> GovernorState:
+    """The fullest setting that the target and the ramp allow; the one before where it would be barely fuller."""
+    counted_hz = _counted_clock(state, readings, knobs)
+    setting = fitting(state.costs, knobs, counted_hz, state.risen_w - state.standing_w)
+    if setting.gpu_max_freq_hz == counted_hz:
+        setting = replace(setting, gpu_max_freq_hz=state.clock_hz)  # asked for again where it did not take
+    now = replace(state.setting, gpu_max_freq_hz=max(counted_hz, state.setting.gpu_max_freq_hz))
+    fuller_w = state.costs.watts(setting) - state.costs.watts(now)
+    same_clock = state.setting.gpu_max_freq_hz == setting.gpu_max_freq_hz
+    paced = 0 < state.setting.decision_rate_hz < setting.decision_rate_hz < knobs.decision_hz
+    if same_clock and paced and 0 <= fuller_w < _RAISE_W:
+        setting = state.setting
+    wanted_w = state.costs.watts(setting)
+    if abs(wanted_w - state.changed_w) <= _SETTLED_SHARE * max(wanted_w, 1.0):
+        return replace(state, setting=setting)
+    return replace(state, setting=setting, changed_ns=readings.mono_ns, changed_w=wanted_w)
+
+
+def _assumed(readings: Readings) -> str:
+    if readings.module_w is None:
+        return "module power unknown: worst case assumed"
+    return "" if readings.hottest_c is not None else "temperature unknown: taken as hot"
+
+
+def _in_force(setting: KnobSetting, readings: Readings) -> KnobSetting:
+    """The setting with the clock cap that reads back, which a refused write leaves where it was."""
+    if not setting.gpu_max_freq_hz or not readings.gpu_max_freq_hz:
+        return setting
+    return replace(setting, gpu_max_freq_hz=readings.gpu_max_freq_hz)
+
+
+def _counted_clock(state: GovernorState, readings: Readings, knobs: KnobRange) -> int:
+    """The clock to count with: the resting one, or what reads back above it though it had time to take."""
+    read_hz = readings.gpu_max_freq_hz
+    if not read_hz or not knobs.top_hz or readings.mono_ns - state.clock_ns < _SETTLE_NS:
+        return state.clock_hz
+    return max(state.clock_hz, min(read_hz, knobs.top_hz))
+
+
+def _learned(state: GovernorState, readings: Readings, dt_s: float) -> GovernorState:
+    """What the readings teach about others, the idle device and a decision."""
+    module_w = readings.module_w
+    if module_w is None:
+        state = replace(state, blind_w=_towards(state, _worst_w(state), dt_s))
+        return _felt(state, 0.0, dt_s)
+    state = replace(state, blind_w=_towards(state, 0.0, dt_s))
+    state = _rest_learned(state, readings, dt_s)
+    return _felt(state, module_w if readings.past_j else 0.0, dt_s)
+
+
+def _towards(state: GovernorState, blind_w: float, dt_s: float) -> float:
+    """More is assumed as fast as the load may fall, less as fast as it may rise."""
+    terms = state.envelope.terms
+    ramp = Terms(up_w_per_s=terms.down_w_per_s, down_w_per_s=terms.up_w_per_s)
+    return stepped(state.blind_w, blind_w, ramp, _RAMP_SHARE * dt_s)
+
+
+def _worst_w(state: GovernorState) -> float:
+    """What is assumed on top where module power is unknown: a burst of others, a warm idle device, dearer decisions."""
+    dearer_w = (_WORST_SHARE - 1.0) * state.costs.watts(state.setting)
+    return state.envelope.terms.burst_w + max(0.0, WORST_IDLE_W - state.idle_w) + dearer_w
+
+
+def _rest_learned(state: GovernorState, readings: Readings, dt_s: float) -> GovernorState:
+    """From the last seconds at one clock: what the idle device takes, or what a decision does and how long it takes."""
+    steady_w, rate_hz, latency_s = readings.steady_w, readings.decisions_per_s, readings.latency_s
+    if steady_w is None or readings.mono_ns - state.read_ns < STEADY_NS:
         return state
-    keep = math.exp(-(readings.mono_ns - state.seen_ns) / 1e9 / _DECAY_S)
-    setting = ladder.settings[state.rung]
-    cost = ladder.actual_cost(state.rung, readings.gpu_max_freq_hz)
-    rate = readings.decisions_per_s
-    target_w, idle = state.envelope.target_w, rate is not None and rate < _NO_RATE_HZ
-    if module_w > target_w and (idle or state.rung == ladder.hold):
-        return replace(state, idle_w=max(state.idle_w, module_w))
-    if module_w > target_w:
-        observed_w = max(module_w, readings.recent_w or module_w)
-        observed_w += observed_w - target_w  # twice the excess, so that few steps are needed
-        return replace(state, joules=max(state.joules, (observed_w - state.idle_w) / cost))
-    if idle or state.rung == ladder.hold:
-        return replace(state, idle_w=_followed(state.idle_w, module_w, keep, ASSUMED_IDLE_W))
-    if rate is not None and rate >= _EXERCISED * setting.decision_rate_hz:
-        idle_w = _followed(min(state.idle_w, module_w), ASSUMED_IDLE_W, keep, ASSUMED_IDLE_W)
-        observed = (module_w - idle_w) / cost
-        return replace(state, idle_w=idle_w, joules=_followed(state.joules, observed, keep, ASSUMED_J))
-    return state
+    if readings.idle:
+        return _idle_learned(state, steady_w, dt_s)
+    if latency_s is not None and latency_s * 1e9 > STEADY_NS:
+        rate_hz = 1.0 / latency_s  # one that spans more than is looked at: it is busy all the time
+    if not rate_hz or not latency_s:
+        return state
+    in_force, costs = _in_force(state.setting, readings), state.costs
+    seen_j = (steady_w - state.idle_w) / (rate_hz * joules_share(in_force, costs.top_hz))
+    seen_s = latency_s / latency_share(in_force, costs.top_hz)
+    return replace(
+        state,
+        costs=replace(
+            costs,
+            joules=_moved(costs.joules, min(max(seen_j, _JOULES[0]), _JOULES[1]), dt_s, _LEARN_S),
+            latency_s=_moved(costs.latency_s or seen_s, seen_s, dt_s, _LEARN_S),
+        ),
+    )
 
 
-def _followed(value: float, observed: float, keep: float, floor: float) -> float:
-    """Up at once, down by the decay, never below `floor`."""
-    if observed >= value:
-        return observed
-    return max(floor, observed + (value - observed) * keep)
+def _idle_learned(state: GovernorState, steady_w: float, dt_s: float) -> GovernorState:
+    """An idle device shows what it takes. What decisions were seen to take above the assumed is doubted again by and by: where
+    they were too dear to be made, nobody would ever see that they no longer are."""
+    joules = _moved(state.costs.joules, min(state.costs.joules, ASSUMED_J), dt_s, _FORGET_S)
+    idle_w = max(1.0, _moved(state.idle_w, steady_w, dt_s, _LEARN_S))
+    return replace(state, idle_w=idle_w, felt_w=0.0, costs=replace(state.costs, joules=joules))
 
 
-def _best_rung(state: GovernorState, ladder: Ladder, limit_w: float) -> int:
-    """The fullest rung that is expected to stay below `limit_w`, the one that decides nothing where none is."""
-    fits = (rung for rung, cost in enumerate(ladder.costs) if state.idle_w + state.joules * cost <= limit_w)
-    return next(fits, ladder.hold)
+def _felt(state: GovernorState, module_w: float, dt_s: float) -> GovernorState:
+    """What a whole second has beyond the target is somebody's, twice over, so that one answer is enough; it is forgotten over
+    seconds."""
+    felt_w = state.felt_w * math.exp(-dt_s / _OTHERS_S)
+    excess_w = module_w - state.target_w
+    if excess_w > 0:
+        felt_w = max(felt_w, 2 * excess_w)
+    return replace(state, felt_w=felt_w if felt_w > 0.1 else 0.0)
 
 
-def _raised(state: GovernorState, ladder: Ladder) -> int:
-    """The fullest rung within the band and not more than a quarter above the present cost."""
-    allowed = max(ladder.costs[state.rung] * _RAISE_RATIO, ladder.costs[ladder.hold - 1])
-    best = _best_rung(state, ladder, state.envelope.target_w - _RAISE_BAND_W)
-    while best < state.rung and ladder.costs[best] > allowed and best + 1 < state.rung:
-        best += 1
-    return min(best, state.rung)
+def _trimmed(state: GovernorState, readings: Readings, knobs: KnobRange) -> GovernorState:
+    """The resting clock a little nearer to the best one, every few seconds; an over-current event lowers it at once."""
+    now = readings.mono_ns
+    if readings.over_current > 0:
+        return _rested_at(state, _within(knobs, state.clock_hz * (1 - _TRIM_SHARE)), now, now + _TRIPPED_NS)
+    quiet = state.felt_w <= _RAISE_W and readings.module_w is not None
+    if not quiet or now < max(state.trim_after_ns, state.changed_ns + _SETTLE_NS):
+        return state
+    promised_s = readings.promised_p99_s or _SLOWEST_S * _LATENCY_SPREAD
+    allowed_w = state.target_w - state.standing_w
+    best_hz = best_clock(state.costs, knobs, allowed_w, promised_s / _LATENCY_SPREAD)
+    low, high = state.clock_hz * (1 - _TRIM_SHARE), state.clock_hz * (1 + _TRIM_SHARE)
+    return _rested_at(state, _within(knobs, min(max(best_hz, low), high)), now, now + _TRIM_NS)
 
 
-def _spread(frequencies_hz: tuple[int, ...]) -> tuple[int, ...]:
-    """At most a dozen clocks of the table, from the highest to the lowest."""
-    falling = sorted(frequencies_hz, reverse=True)
-    if len(falling) <= _CLOCK_RUNGS:
-        return tuple(falling)
-    last = len(falling) - 1
-    return tuple(falling[round(step * last / (_CLOCK_RUNGS - 1))] for step in range(_CLOCK_RUNGS))
+def _rested_at(state: GovernorState, clock_hz: int, now_ns: int, trim_after_ns: int) -> GovernorState:
+    clock_ns = now_ns if clock_hz != state.clock_hz else state.clock_ns
+    return replace(state, clock_hz=clock_hz, clock_ns=clock_ns, trim_after_ns=trim_after_ns)
 
 
-def _cost(setting: KnobSetting, top_hz: int) -> float:
-    share = _FEWER_TOKENS_SHARE ** _TOKENS.index(setting.max_reasoning_tokens)
-    share *= _FEWER_FLOW_SHARE ** _FLOW_STEPS.index(setting.flow_steps)
-    return setting.decision_rate_hz * share * _clock_share(setting.gpu_max_freq_hz, top_hz)
+def _within(knobs: KnobRange, clock_hz: float) -> int:
+    """The highest clock of the table that is not above `clock_hz`, the lowest where all are."""
+    return max((hz for hz in knobs.clocks_hz if hz <= clock_hz), default=knobs.clocks_hz[0])
 
 
-def _clock_share(clock_hz: int, top_hz: int) -> float:
-    """What a decision costs at a lower clock: half of it follows the square of the voltage."""
-    ratio = clock_hz / top_hz if top_hz else 1.0
-    return 0.5 + 0.5 * (0.65 + 0.35 * ratio) ** 2
+def _moved(value: float, observed: float, dt_s: float, constant_s: float) -> float:
+    """`value` on its way to `observed`."""
+    return observed + (value - observed) * math.exp(-dt_s / constant_s)

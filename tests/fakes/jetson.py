@@ -22,14 +22,19 @@ class FakeDevice:
     frequencies_hz: tuple[int, ...] = tuple(range(315_000_000, 1_575_000_001, 15_000_000))
     cap_hz: int | None = 1_575_000_000
     stuck: bool = False
+    still: bool = False
+    reads: int = 0
     mode: int | None = 0
     modes: PowerModes = field(default_factory=lambda: PowerModes((PowerMode(0, "MAXN", 1_575_000_000),), 0))
 
     def power(self) -> PowerSample:
-        """The rails."""
-        rails = {"VIN": self.module_w, "VDD_GPU": self.gpu_w, "VDD_CPU_SOC_MSS": self.soc_w}
+        """The rails; unless it is `still`, the module's last digit moves, as a real one's does."""
+        self.reads += 1
+        moved_w = None if self.module_w is None or self.still else self.module_w + 1e-6 * (self.reads % 2)
+        module_w = self.module_w if self.still else moved_w
+        rails = {"VIN": module_w, "VDD_GPU": self.gpu_w, "VDD_CPU_SOC_MSS": self.soc_w}
         failing = tuple(name for name, watts in rails.items() if watts is None)
-        return PowerSample(self.module_w, self.gpu_w, self.soc_w, failing)
+        return PowerSample(module_w, self.gpu_w, self.soc_w, failing)
 
     def heat(self) -> HeatSample:
         """The one zone."""

@@ -8,6 +8,7 @@ import pytest
 from agent.board.records import APPLIED, APPLIED_RING, AppliedRecord
 from agent.board.ring import RingReader, RingWriter
 from bench import overhead
+from bench.control import parts_from
 from bench.cyclic import Cyclic, cyclic_from_json
 from bench.lateness import arrived, figures
 from bench.ticks import Ticks
@@ -133,6 +134,6 @@ def test_overhead_is_how_many_times_as_long_as_the_bare_loop_a_decision_takes() 
 
 
 def test_parts_come_in_their_order_and_a_word_that_is_none_is_told() -> None:
-    assert parts_from("swaps, lateness") == ("lateness", "swaps")
+    assert parts_from("swaps, lateness") == ("idle", "loaded", "swaps")
     with pytest.raises(UsageError, match="swap"):
         parts_from("swap")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.jetson import Jetson
+from agent.board.change import CandidateState
 from agent.board.records import POWER, POWER_BOARD, WORKER, Worker, WorkerRecord, worker_board
 from agent.board.seqlock import BoardReader, BoardWriter
 from agent.control.worker import _knobs, _share_hz
@@ -336,7 +337,8 @@ def test_the_stand_in_takes_the_knobs_that_the_worker_takes(rate_hz: float | Non
     for driving in (True, False):
         for beside in (True, False):
             mine = share_hz(6.0, driving=driving, beside=beside)
-            assert mine == _share_hz(6.0, driving=driving, beside=beside)
+            candidate = CandidateState.READY if beside else CandidateState.NONE
+            assert mine == _share_hz(6.0, candidate, driving=driving)
 
 
 def test_what_real_workers_count_becomes_pulses(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from agent.board.records import (
 )
 from agent.board.seqlock import BoardReader, BoardWriter, Stamped
 from agent.config import config_from_text
+from agent.emulator.stepped import AtOnce
 from agent.power.energy import energy_before, energy_continued
 from agent.power.limits import Limits
 from agent.telemetry.energy import EnergyReading, EnergyShares, EnergyWindow
@@ -38,7 +39,7 @@ from tests.fakes.jetson import FakeDevice
 S = 1_000_000_000
 R = TypeVar("R", bound=NamedTuple)
 CONFIG = config_from_text('[device]\nid = "thor-1"\nfleet = "yard"\n')
-RECORD = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 1234.5, 0, 10.0, 32, 8, b"MAXN", b"ok")
+RECORD = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 1234.5, 0, 10.0, 32, 8, 0, b"MAXN", b"ok")
 
 
 def blank(layout: Layout[R]) -> R:
@@ -81,7 +82,7 @@ def test_the_energy_counter_goes_on_where_the_power_process_is_started_again(tmp
     clock = FakeClock()
 
     def run(seconds: float) -> float:
-        loop = PowerLoop(FakeDevice(module_w=50.0), CONFIG, tmp_path, clock)
+        loop = PowerLoop(FakeDevice(module_w=50.0), CONFIG, tmp_path, clock, AtOnce())
         for _ in range(round(seconds * 10)):
             clock.advance(0.1)
             loop.sample()
