@@ -17,6 +17,7 @@ from models.errors import RoskvaError
 BENCHES = {
     "reference": "every precision of the reference policy, closed loop by class of scenario, beside three baselines",
     "control": "the loop beside cyclictest, idle and loaded; a decision's overhead; hot swaps, breaches, workers that fail",
+    "power": "how a governed Thor stays inside envelopes of 130 to 40 W, beside fixed power modes; all of it emulated",
     "journey": "offer to live, ticks, decisions and their traces over a 60 s drive with a change of release",
 }
 """Name → what it measures; each is a module here with `run(arguments) -> dict`, plain numbers by name."""

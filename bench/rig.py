@@ -173,7 +173,10 @@ class _Rig:
         """One that is never late, and ticks as `Follower.run` has it tick."""
         return self._time.every(_TICK_NS, Follower(self._run, self._time, _LOOP.tick_hz).tick)
 
-    def worker(self, place: Worker, release: Release, epoch: int) -> Child:
+    def promote(self, pid: int) -> None:
+        """Nothing limits what runs in virtual time."""
+
+    def worker(self, place: Worker, release: Release, epoch: int, *, candidate: bool) -> Child:
         """As `agent.app.worker` runs it, but for how it is loaded and how it waits."""
         pace, ill = Pace(np.random.default_rng([self._course.seed, 29, len(self._workers)])), self._ill()
         load_ns = pace.load_ns if self._workers else lambda: FIRST_LOAD_NS
@@ -182,7 +185,7 @@ class _Rig:
         connect = partial(self._sight, ill, pace)
 
         def work(me: Program) -> int:
-            post = Post(place, release.slot, release.digest, epoch, me.pid)
+            post = Post(place, release.slot, release.digest, epoch, me.pid, candidate)
             hz, run, time = _LOOP.decision_hz, self._run, self._time
             return serve(post, Surroundings(run, time, loader, connect, hz, lambda: me.asked_to_end))
 

@@ -1,0 +1,224 @@
+"""A drive of an emulated Thor in emulated time: governed by the real power process's loop, or in a fixed power mode.
+
+Owns: stepping the parts together, and what is measured of a drive: the exact truth, never what the governor saw.
+Must not know: which drives are compared.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agent.adapters.jetson import Jetson
+from agent.app.power import PowerLoop
+from agent.board.layout import text_from
+from agent.board.records import (
+    ENVELOPE,
+    LOCAL_ENVELOPE_BOARD,
+    POWER,
+    POWER_BOARD,
+    EnvelopeRecord,
+    PowerRecord,
+)
+from agent.board.seqlock import BoardReader, BoardWriter
+from agent.config import AgentConfig, ControlSection, DeviceSection, PowerSection
+from agent.emulator.faults import clear, inject
+from agent.emulator.nvpmodel import main as nvpmodel
+from agent.emulator.profile import Profile
+from agent.emulator.pulses import Pace, StagedPolicy
+from agent.emulator.stepped import AtOnce, SteppedClock
+from agent.emulator.thor import Activity, Background, EmulatedThor
+from agent.emulator.tree import create_tree
+from agent.emulator.truth import PowerTrace
+from bench.power_script import FaultSpan, Order, Script, burst_w_for
+
+_S = 1_000_000_000
+_STEP_NS = _S // 10
+_WANTED_HZ = 10.0
+_MAXN = "0"
+_FOLLOWED_S = 2.0
+"""A lower envelope is reached within its ramp, and the mean over a second then needs one more."""
+TOLERATED = 1.02
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What a drive was: module power's largest 1 s mean over the limit of its time, ramps while nobody else's load moved,
+    decisions, joules. `said_after_s`: from the first fault until the governor's board named anything, None where never."""
+
+    over_envelope: float
+    up_w_per_s: float
+    down_w_per_s: float
+    decisions_per_s: float
+    joules_per_decision: float
+    hold_s: float
+    throttled_s: float
+    hottest_c: float
+    said_after_s: float | None
+    clock_mhz: float
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it stayed inside, by the tolerance of the promise."""
+        return self.over_envelope <= TOLERATED
+
+
+def governed(envelope_w: float, profile: Profile, script: Script, seed: int) -> Driven:
+    """Drive it with the governor, in the mode without caps."""
+    with tempfile.TemporaryDirectory(dir=_memory()) as directory:
+        drive = _GovernedDrive(Path(directory), envelope_w, profile, script, seed)
+        return drive.driven()
+
+
+def fixed(
+    envelope_w: float, profile: Profile, script: Script, seed: int, *, mode: int, rate_hz: float = _WANTED_HZ
+) -> Driven:
+    """Drive it in a power mode of the vendor's, at a fixed rate of decisions, with nobody governing."""
+    thor = EmulatedThor(None, seed, profile=profile, mode=mode, background_w=script.background)
+    policy = StagedPolicy(None, thor, seed, pace=Pace(wanted_hz=rate_hz))
+    tally = _Tally()
+    for now_ns in range(_STEP_NS, round(script.seconds * _S) + 1, _STEP_NS):
+        thor.ambient_c = script.ambient_c(now_ns / _S)
+        thor.advance(now_ns, Activity(policy.advance(now_ns)))
+        tally.look(thor)
+    return tally.driven(thor, policy, script, envelope_w, 0)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+class _Tally:
+    """What is counted as the drive goes on."""
+
+    def __init__(self) -> None:
+        self.hottest_c, self.steps, self.throttled, self.held = 0.0, 0, 0, 0
+        self.clock_hz, self.said_ns = 0, 0
+
+    def look(self, thor: EmulatedThor, power: PowerRecord | None = None) -> None:
+        self.steps += 1
+        self.hottest_c = max(self.hottest_c, thor.heat.temperatures.hottest_c)
+        self.throttled += thor.throttled
+        self.clock_hz += thor.chip(thor.now_ns).gpu_hz
+        self.held += power is not None and power.decision_rate_hz == 0
+
+    def driven(
+        self, thor: EmulatedThor, policy: StagedPolicy, script: Script, envelope_w: float, start_ns: int
+    ) -> Driven:
+        trace = thor.trace or PowerTrace()
+        up_w, down_w = _ramps(trace, script, start_ns)
+        decisions, step_s = policy.count.decisions, _STEP_NS / _S
+        fault_s = min((span.from_s for span in script.faults), default=0.0)
+        return Driven(
+            over_envelope=_over(trace, script, envelope_w, start_ns),
+            up_w_per_s=up_w,
+            down_w_per_s=down_w,
+            decisions_per_s=decisions / script.seconds,
+            joules_per_decision=trace.energy_j / max(decisions, 1),
+            hold_s=self.held * step_s,
+            throttled_s=self.throttled * step_s,
+            hottest_c=self.hottest_c,
+            said_after_s=self.said_ns / _S - fault_s if self.said_ns else None,
+            clock_mhz=self.clock_hz / self.steps / 1e6,
+        )
+
+
+class _GovernedDrive:
+    """The real sensors' adapter and the real loop over an emulated tree, stepped together."""
+
+    def __init__(self, root: Path, envelope_w: float, profile: Profile, script: Script, seed: int) -> None:
+        create_tree(root, profile, seed)
+        nvpmodel([str(root), "-m", _MAXN])
+        run = root / "run/roskva"
+        run.mkdir(parents=True)
+        self._root, self._envelope_w, self._script = root, envelope_w, script
+        self.clock = SteppedClock(_S)
+        self._thor = EmulatedThor(root, seed, start_ns=_S, background_w=self._background)
+        self._policy = StagedPolicy(run, self._thor, seed, pace=Pace(wanted_hz=_WANTED_HZ))
+        self._loop = PowerLoop(Jetson(root, self.clock), _config(envelope_w), run, self.clock, AtOnce())
+        self._power = BoardReader(run / POWER_BOARD, POWER)
+        self._local = BoardWriter(run / LOCAL_ENVELOPE_BOARD, ENVELOPE)
+
+    def driven(self) -> Driven:
+        """Drive all of it."""
+        tally, todo = _Tally(), sorted(_happenings(self._script), key=lambda happening: happening[0])
+        for step in range(1, round(self._script.seconds * _S / _STEP_NS) + 1):
+            now_ns = step * _STEP_NS
+            while todo and todo[0][0] <= now_ns / _S:
+                self._happen(todo.pop(0)[1])
+            self._thor.ambient_c = self._script.ambient_c(now_ns / _S)
+            self.clock.step(_STEP_NS)
+            at_ns = self.clock.mono_ns()
+            self._thor.advance(at_ns, Activity(self._policy.advance(at_ns)))
+            self._loop.sample()
+            self._look(tally, now_ns)
+        for close in (self._loop.close, self._policy.close, self._power.close, self._local.close):
+            close()
+        return tally.driven(self._thor, self._policy, self._script, self._envelope_w, _S)
+
+    def _look(self, tally: _Tally, now_ns: int) -> None:
+        stamped = self._power.read()
+        power = stamped.record if stamped else None
+        tally.look(self._thor, power)
+        first_s = min((span.from_s for span in self._script.faults), default=0.0)
+        if power and not tally.said_ns and now_ns / _S > first_s and text_from(power.sensors) != "ok":
+            tally.said_ns = now_ns
+
+    def _happen(self, what: FaultSpan | Order | tuple[FaultSpan, bool]) -> None:
+        if isinstance(what, Order):
+            watts = float("nan") if what.watts is None else what.watts
+            self._local.write(EnvelopeRecord(watts, 0), self.clock.mono_ns())
+        elif isinstance(what, FaultSpan):
+            inject(self._root, what.fault, sensor=what.sensor)
+        else:
+            clear(self._root, what[0].fault)
+
+    def _background(self, now_ns: int) -> Background:
+        return self._script.background(now_ns - _S)
+
+
+def _happenings(script: Script) -> Iterator[tuple[float, FaultSpan | Order | tuple[FaultSpan, bool]]]:
+    for order in script.orders:
+        yield order.at_s, order
+    for span in script.faults:
+        yield span.from_s, span
+        yield span.until_s, (span, False)
+
+
+def _over(trace: PowerTrace, script: Script, envelope_w: float, start_ns: int) -> float:
+    """The largest mean over a second, over the limit of its time; seconds in which a lower one was being reached are judged by
+    the limit before."""
+    means = trace.means()
+    limits_w = np.full(len(means.watts), envelope_w)
+    at_s = (means.until_ns - start_ns) / _S
+    for order in script.orders:
+        followed_s = order.at_s + (_FOLLOWED_S if order.watts is not None else 0.0)
+        limits_w[at_s >= followed_s] = envelope_w if order.watts is None else order.watts
+    return float((means.watts / limits_w).max()) if len(limits_w) else 0.0
+
+
+def _ramps(trace: PowerTrace, script: Script, start_ns: int) -> tuple[float, float]:
+    """The largest rise and fall from one second's mean to the next one's, where nobody else's load moved in either."""
+    means = trace.means()
+    up_w = down_w = 0.0
+    for since_s, until_s in script.quiet_s(0.0):
+        inside = (means.until_ns >= start_ns + (since_s + 2.0) * _S) & (
+            means.until_ns <= start_ns + until_s * _S
+        )
+        until_ns = means.until_ns[inside]
+        if until_ns.size:
+            before = np.interp(until_ns - _S, means.until_ns, means.watts)
+            change = means.watts[inside] - before
+            up_w, down_w = max(up_w, float(change.max())), max(down_w, float(-change.min()))
+    return up_w, down_w
+
+
+def _config(envelope_w: float) -> AgentConfig:
+    power = PowerSection(envelope_w=envelope_w, burst_w=burst_w_for(envelope_w))
+    return AgentConfig(
+        device=DeviceSection(id="bench", fleet="bench"),
+        power=power,
+        control=ControlSection(decision_hz=_WANTED_HZ),
+    )
