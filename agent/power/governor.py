@@ -22,8 +22,10 @@ ASSUMED_IDLE_W, WORST_IDLE_W = 27.0, 29.0
 """Published idle modules take 23 to 29 W."""
 _WORST_SHARE = 1.15
 _JOULES = (0.2, 1000.0)
-AHEAD_S = (0.1, 0.2, 0.3)
-"""What a decision that begins now still takes is looked at this far ahead."""
+AHEAD_S = (0.1, 0.2, 0.3, 0.9)
+"""What a decision that begins now still takes is looked at this far ahead; the last leaves the newest sample behind it."""
+_WORKING_W = 5.0
+"""So far above the standing load somebody works: a decision that is not over yet, or others."""
 STEADY_NS = 3_000_000_000
 """Over this, decisions and joules are set off against each other."""
 _SETTLE_NS = 1_200_000_000
@@ -33,7 +35,7 @@ _TRIM_NS, _TRIPPED_NS = 2_000_000_000, 30_000_000_000
 _TRIM_SHARE = 0.12
 _LEARN_S, _OTHERS_S, _FORGET_S = 4.0, 2.0, 20.0
 _RAISE_W = 1.0
-_RUNG_W = 10.0
+_RUNG_W = 15.0
 _SHOCK_W, _SHOCK_SHARE, _SHOCK_S = 6.0, 0.1, 30.0
 """An event takes some 110 W for 50 ms, which nobody sees coming."""
 _CREDITED_SHARE = 0.85
@@ -48,8 +50,9 @@ _SLOWEST_S = 0.5
 class Readings:
     """What is known now; None for what failed, and for a number that is none.
 
-    `module_w` is the 1 s mean, None also where its sensor is not believed; `past_j` what was taken in the last 0.9, 0.8 and
-    0.7 s, empty where unknown, `past_decisions` how many decisions ended in them; `steady_w`, `decisions_per_s` and `latency_s` are measured over the same last three seconds; `idle` says that nothing was decided for much
+    `module_w` is the 1 s mean, None also where its sensor is not believed; `past_j` what was taken in the last 0.9, 0.8, 0.7
+    and 0.1 s, empty where unknown, `past_decisions` how many decisions ended in them; `steady_w`, `decisions_per_s` and
+    `latency_s` are measured over the same last three seconds; `idle` says that nothing was decided for much
     longer than a decision takes; `gpu_max_freq_hz` is what reads back; `over_current` counts events since the last
     readings; `ordered_w` is the envelope that is asked for.
     """
@@ -57,7 +60,6 @@ class Readings:
     mono_ns: int
     module_w: float | None
     past_j: tuple[float, ...]
-    past_decisions: tuple[int, ...]
     steady_w: float | None
     decisions_per_s: float | None
     latency_s: float | None
@@ -68,6 +70,7 @@ class Readings:
     idle: bool = False
     throttled: bool = False
     over_current: int = 0
+    past_decisions: tuple[int, ...] = (0,) * len(AHEAD_S)
 
     def __post_init__(self) -> None:
         for name in ("module_w", "steady_w", "decisions_per_s", "latency_s", "promised_p99_s"):
@@ -160,23 +163,24 @@ def _risen_w(state: GovernorState, readings: Readings, dt_s: float) -> float:
     """How far the ramp has come: a little more than before, and never far above what is really taken."""
     known = readings.module_w is not None and len(readings.past_j) > 0
     taken_w = readings.module_w if known and readings.module_w is not None else state.ceiling_w
-    most_w = taken_w + max(_RUNG_W, state.costs.longest_j(state.setting))
+    most_w = max(taken_w, state.standing_w) + max(_RUNG_W, state.costs.longest_j(state.setting))
     return min(state.target_w, most_w, state.risen_w + _RAMP_SHARE * state.envelope.terms.up_w_per_s * dt_s)
 
 
 def _may_begin(state: GovernorState, readings: Readings) -> bool:
-    """Whether the second in which another decision begins now has room for it, by what was taken in it so far; the ramp has
-    to have come so far. What cannot be seen, or is seen to be less than decisions take, is counted by decisions."""
+    """Whether the second in which another decision begins now has room for it, by what was taken in it so far. What cannot be seen, or is seen to be less than decisions take, is counted by decisions."""
     if state.setting.decision_rate_hz <= 0:
         return False
     seen = readings.module_w is not None and len(readings.past_j) == len(AHEAD_S)
     longest_j, busy_w = state.costs.longest_j(state.setting), state.costs.busy_w(state.setting)
-    room_j = []
+    if not seen or readings.past_j[-1] > (state.standing_w + _WORKING_W) * (1.0 - AHEAD_S[-1]):
+        longest_j += state.costs.joules_at(state.setting)  # one is not over yet, or may not be
+    taken_j = []
     for number, ahead_s in enumerate(AHEAD_S):
         counted_j = _counted_j(state, readings.past_decisions[number], 1.0 - ahead_s)
         past_j = max(readings.past_j[number], _CREDITED_SHARE * counted_j) if seen else counted_j
-        room_j.append(past_j + state.standing_w * ahead_s + min(longest_j, busy_w * ahead_s))
-    return max(room_j) <= min(state.target_w, state.risen_w)
+        taken_j.append(past_j + state.standing_w * ahead_s + min(longest_j, busy_w * ahead_s))
+    return max(taken_j) <= state.target_w
 
 
 def _counted_j(state: GovernorState, decisions: int, seconds: float) -> float:
@@ -189,8 +193,11 @@ def _commanded(state: GovernorState, readings: Readings, knobs: KnobRange) -> Go
     """The fullest setting that the target and the ramp allow; the one before where it would be barely fuller."""
     counted_hz = _counted_clock(state, readings, knobs)
     setting = fitting(state.costs, knobs, counted_hz, state.risen_w - state.standing_w)
-    if setting.gpu_max_freq_hz == counted_hz:
-        setting = replace(setting, gpu_max_freq_hz=state.clock_hz)  # asked for again where it did not take
+    if readings.module_w is None:
+        setting = _whole(setting, knobs)
+    asked = replace(setting, gpu_max_freq_hz=state.clock_hz)
+    if setting.gpu_max_freq_hz == counted_hz and state.costs.watts(asked) <= state.costs.watts(setting):
+        setting = asked  # once more, where it did not take
     now = replace(state.setting, gpu_max_freq_hz=max(counted_hz, state.setting.gpu_max_freq_hz))
     fuller_w = state.costs.watts(setting) - state.costs.watts(now)
     same_clock = state.setting.gpu_max_freq_hz == setting.gpu_max_freq_hz
@@ -201,6 +208,12 @@ def _commanded(state: GovernorState, readings: Readings, knobs: KnobRange) -> Go
     if abs(wanted_w - state.changed_w) <= _SETTLED_SHARE * max(wanted_w, 1.0):
         return replace(state, setting=setting)
     return replace(state, setting=setting, changed_ns=readings.mono_ns, changed_w=wanted_w)
+
+
+def _whole(setting: KnobSetting, knobs: KnobRange) -> KnobSetting:
+    """`setting` with whole decisions a second: where nobody measures a second, it must not hold one more than counted."""
+    rate_hz = setting.decision_rate_hz
+    return setting if rate_hz >= knobs.decision_hz else replace(setting, decision_rate_hz=float(rate_hz // 1))
 
 
 def _assumed(readings: Readings) -> str:
@@ -249,12 +262,13 @@ def _worst_w(state: GovernorState) -> float:
 
 
 def _rest_learned(state: GovernorState, readings: Readings, dt_s: float) -> GovernorState:
-    """From the last seconds at one clock: what the idle device takes, or what a decision does and how long it takes."""
-    steady_w, rate_hz, latency_s = readings.steady_w, readings.decisions_per_s, readings.latency_s
-    if steady_w is None or readings.mono_ns - state.read_ns < STEADY_NS:
+    """From the last seconds: what the idle device takes, or what a decision does and how long it takes."""
+    steady_w, latency_s = readings.steady_w, readings.latency_s
+    if steady_w is None:
         return state
     if readings.idle:
         return _idle_learned(state, steady_w, dt_s)
+    rate_hz = readings.decisions_per_s
     if latency_s is not None and latency_s * 1e9 > STEADY_NS:
         rate_hz = 1.0 / latency_s  # one that spans more than is looked at: it is busy all the time
     if not rate_hz or not latency_s:
@@ -262,14 +276,20 @@ def _rest_learned(state: GovernorState, readings: Readings, dt_s: float) -> Gove
     in_force, costs = _in_force(state.setting, readings), state.costs
     seen_j = (steady_w - state.idle_w) / (rate_hz * joules_share(in_force, costs.top_hz))
     seen_s = latency_s / latency_share(in_force, costs.top_hz)
-    return replace(
-        state,
-        costs=replace(
-            costs,
-            joules=_moved(costs.joules, min(max(seen_j, _JOULES[0]), _JOULES[1]), dt_s, _LEARN_S),
-            latency_s=_moved(costs.latency_s or seen_s, seen_s, dt_s, _LEARN_S),
-        ),
-    )
+    one_clock = readings.mono_ns - state.read_ns >= STEADY_NS
+    return replace(state, costs=_believed(costs, seen_j, seen_s, dt_s, one_clock=one_clock))
+
+
+def _believed(costs: Costs, seen_j: float, seen_s: float, dt_s: float, *, one_clock: bool) -> Costs:
+    """`costs` on their way to what was seen. Fewer joules, or more seconds and so fewer watts, are believed only of one clock.
+    Joules of a slow policy wait for its seconds: they alone would not let it begin, whose watts are few."""
+    seen_j = min(max(seen_j, _JOULES[0]), _JOULES[1])
+    joules, latency_s = costs.joules, costs.latency_s
+    if (one_clock or seen_j > joules) and (latency_s is not None or seen_s <= _SLOWEST_S):
+        joules = _moved(joules, seen_j, dt_s, _LEARN_S)
+    if one_clock or (latency_s is not None and seen_s < latency_s):
+        latency_s = _moved(latency_s or seen_s, seen_s, dt_s, _LEARN_S)
+    return replace(costs, joules=joules, latency_s=latency_s)
 
 
 def _idle_learned(state: GovernorState, steady_w: float, dt_s: float) -> GovernorState:

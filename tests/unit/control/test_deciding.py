@@ -168,10 +168,13 @@ class Bench:
         )
         return serve(Post(Worker.A, "a", DIGEST, 3, 42, candidate), around)
 
-    def governs(self, hz: float, tokens: int = 14, steps: int = 4, *, lives: bool = True) -> None:
+    def governs(
+        self, hz: float, tokens: int = 14, steps: int = 4, *, lives: bool = True, held_until_ns: int = 0
+    ) -> None:
         """The governor's knobs, told again and again while it `lives`."""
         blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
         told = blank._replace(decision_rate_hz=hz, max_reasoning_tokens=tokens, flow_steps=steps)
+        told = told._replace(held_until_ns=held_until_ns)
         self.power.write(told, self.clock.mono_ns())
         self._knobs = told if lives else None
 
@@ -274,6 +277,42 @@ def test_where_the_governor_allows_no_decision_none_is_made_and_the_worker_lives
     bench.governs(0.0)
     assert bench.serve(3.0) == 0
     assert bench.seen == []
+
+
+def test_no_decision_begins_before_the_governor_lets_it(bench: Bench) -> None:
+    until_ns = bench.clock.mono_ns() + 2 * _S
+    bench.governs(10.0, held_until_ns=until_ns)
+    bench.serve(3.0)
+    first = bench.decisions()[0]
+    began_utc_ns = first.observed_utc_ns + first.queue_ns
+    assert began_utc_ns - (bench.clock.utc_ns() - bench.clock.mono_ns()) >= until_ns
+    assert 9 <= len(bench.seen) <= 11
+
+
+@pytest.mark.parametrize("ahead_s", [3.5, 3_600.0, 9e9])
+def test_a_word_that_would_hold_it_for_ever_holds_nothing(bench: Bench, ahead_s: float) -> None:
+    """The governor holds for less than a second; a time of another boot or a flipped bit is no reason to stand still."""
+    bench.governs(10.0, held_until_ns=bench.clock.mono_ns() + round(ahead_s * _S))
+    bench.serve(0.4)
+    assert len(bench.seen) >= 3
+
+
+@pytest.mark.parametrize("hz", [3.0, 6.5, 8.0, 9.0])
+def test_a_rate_is_held_in_the_mean_whatever_that_of_the_cameras_is(bench: Bench, hz: float) -> None:
+    """Eight of ten frames a second, and not every other one of them."""
+    bench.governs(hz)
+    bench.serve(10.0, SimulatedSettings(visual_s=0.02))
+    assert len(bench.seen) == pytest.approx(hz * 10, abs=2)
+    assert bench.figures.dropped == 0
+
+
+def test_what_is_late_is_caught_up_but_never_by_two_decisions_in_a_row(bench: Bench) -> None:
+    """The observation of 2.0 s comes 0.2 s late; the next would be due 0.05 s later."""
+    bench.governs(4.0)
+    bench.serve(10.0, SimulatedSettings(visual_s=0.02), paused_s=(2.0, 2.2))
+    observed_ns = [record.observed_utc_ns for record in bench.decisions()]
+    assert min(later - earlier for earlier, later in pairwise(observed_ns)) >= 0.15 * _S
+    assert len(observed_ns) == 40
 
 
 def test_without_a_living_governor_the_worker_is_frugal(bench: Bench) -> None:

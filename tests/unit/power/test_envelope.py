@@ -1,19 +1,18 @@
-"""The figures that the envelope is judged by."""
+"""The envelope and the figures that it is judged by."""
 
 import pytest
 
-from agent.power.envelope import EnergyMeter, Envelope, RollingMean
+from agent.power.envelope import EnergyMeter, Envelope, RollingMean, Terms, stepped
 
 S = 1_000_000_000
 
 
-def test_the_mean_weighs_samples_by_the_time_they_held() -> None:
+def test_the_mean_weighs_samples_by_the_time_that_they_speak_of() -> None:
     mean = RollingMean()
     mean.add(0, 100.0)
     mean.add(S // 2, 100.0)
     mean.add(S * 9 // 10, 50.0)
-    assert mean.mean(S) == pytest.approx(95.0)
-    assert mean.mean(S + S * 4 // 10) == pytest.approx(75.0)
+    assert mean.mean(S) == pytest.approx(0.5 * 100.0 + 0.5 * 50.0)
 
 
 def test_the_mean_forgets_what_is_older_than_its_window() -> None:
@@ -35,6 +34,14 @@ def test_a_window_without_samples_has_no_mean() -> None:
     assert RollingMean().mean(S) is None
 
 
+def test_of_a_time_that_was_not_seen_whole_there_are_no_joules() -> None:
+    mean = RollingMean()
+    for tenth in (0, 1, 2, 3, 9, 10):
+        mean.add(tenth * S // 10, 50.0)
+    assert mean.energy_j(S * 6 // 10, S) == pytest.approx(20.0)
+    assert mean.energy_j(S // 10, S) is None
+
+
 def test_energy_is_power_over_time_and_leaves_out_what_nobody_saw() -> None:
     meter = EnergyMeter()
     for tenth in range(11):
@@ -44,15 +51,55 @@ def test_energy_is_power_over_time_and_leaves_out_what_nobody_saw() -> None:
     assert meter.energy_j == pytest.approx(40.0)
 
 
-def test_the_target_lies_below_the_limit_and_heat_or_a_blind_thermometer_lowers_it() -> None:
+@pytest.mark.parametrize("limit_w", [40.0, 70.0, 130.0])
+def test_the_reserve_bears_a_burst_until_it_is_noticed_and_never_vanishes(limit_w: float) -> None:
+    for burst_w in (0.0, 5.0, 15.0, 30.0):
+        target_w = Envelope(limit_w, Terms(burst_w=burst_w)).target_w
+        assert target_w + 0.2 * burst_w <= 1.015 * limit_w + 1e-9
+        assert target_w <= 0.99 * limit_w + 1e-9
+
+
+def test_heat_derates_by_a_hundredth_a_second_and_comes_back_slowly() -> None:
     envelope = Envelope(100.0)
-    assert envelope.target_w == pytest.approx(96.0)
-    assert envelope.at(96.0).target_w < 85.0
-    assert envelope.at(None).target_w < 85.0
+    cold_w = envelope.target_w
+    for _ in range(10):
+        envelope = envelope.after(1.0, 100.0, 96.0)
+    assert envelope.heat_share == pytest.approx(0.9)
+    assert envelope.target_w < 0.92 * cold_w
+    for _ in range(10):
+        envelope = envelope.after(1.0, 100.0, 60.0)
+    assert envelope.heat_share == pytest.approx(0.92)
+    assert envelope.limit_w == 100.0
 
 
 def test_heat_stays_on_until_it_has_cooled_by_five_degrees() -> None:
-    hot = Envelope(100.0).at(95.0)
-    assert hot.at(92.0).hot
-    assert not hot.at(89.9).hot
-    assert not Envelope(100.0).at(92.0).hot
+    hot = Envelope(100.0).after(1.0, 100.0, 95.0)
+    assert hot.hot
+    assert hot.after(1.0, 100.0, 92.0).hot
+    assert not hot.after(1.0, 100.0, 89.9).hot
+    assert not Envelope(100.0).after(1.0, 100.0, 92.0).hot
+
+
+@pytest.mark.parametrize(("hottest_c", "throttled"), [(None, False), (50.0, True)])
+def test_an_unknown_temperature_and_throttling_hardware_count_as_hot(
+    hottest_c: float | None, throttled: bool
+) -> None:
+    envelope = Envelope(100.0).after(1.0, 100.0, hottest_c, throttled=throttled)
+    assert envelope.hot
+    assert envelope.heat_share < 1.0
+
+
+def test_however_long_it_is_hot_some_of_the_limit_is_left() -> None:
+    envelope = Envelope(100.0)
+    for _ in range(1000):
+        envelope = envelope.after(1.0, 100.0, 110.0)
+    assert envelope.heat_share == pytest.approx(0.3)
+
+
+def test_the_limit_follows_its_order_along_the_ramp() -> None:
+    envelope = Envelope(120.0, Terms(up_w_per_s=20.0, down_w_per_s=30.0))
+    envelope = envelope.after(1.0, 60.0, 50.0)
+    assert envelope.limit_w == 90.0
+    envelope = envelope.after(1.0, 60.0, 50.0).after(0.5, 120.0, 50.0)
+    assert envelope.limit_w == 70.0
+    assert stepped(70.0, 71.0, Terms(), 1.0) == 71.0
