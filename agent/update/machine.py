@@ -34,6 +34,8 @@ class On(Enum):
     """Control let the candidate take over at a safe point."""
     PASSED = auto()
     """The trial is over and nothing was wrong."""
+    KEPT = auto()
+    """Control keeps the candidate: it was not given back at the last moment."""
     BREACHED = auto()
     """The candidate broke its contract, or control went back by itself."""
     RETURNED = auto()
@@ -62,8 +64,10 @@ class Do(Enum):
     """Tell control that it may switch at the next safe point, and wait for that as long as it takes."""
     JUDGE = auto()
     """Watch the candidate drive."""
+    KEEP = auto()
+    """Tell control that the trial is passed, and wait for whether it was."""
     COMMIT = auto()
-    """Durably end the trial; keep the candidate."""
+    """Durably end the trial."""
     RAISE_FLOORS = auto()
     POINT_BACK = auto()
     """Durably make the fallback live again and quarantine what was on trial."""
@@ -107,7 +111,9 @@ _ROWS: dict[tuple[At, On], Step] = {
     (At.WARMING, On.NOT_NOW): Step(At.IDLE, (Do.DROP, Do.REPORT)),
     (At.SWITCHING, On.DRIVING): Step(At.TRIAL, (Do.JUDGE,)),
     (At.SWITCHING, On.BREACHED): Step(At.RETURNING, (Do.POINT_BACK, Do.RETURN)),
-    (At.TRIAL, On.PASSED): Step(At.IDLE, (Do.COMMIT, Do.RAISE_FLOORS, Do.REPORT)),
+    (At.TRIAL, On.PASSED): Step(At.TRIAL, (Do.KEEP,)),
+    (At.TRIAL, On.KEPT): Step(At.IDLE, (Do.COMMIT, Do.RAISE_FLOORS, Do.REPORT)),
+    (At.TRIAL, On.NOT_NOW): Step(At.SWITCHING, (Do.GO,)),  # nobody knows whether it was kept: a trial anew
     (At.TRIAL, On.BREACHED): Step(At.RETURNING, (Do.POINT_BACK, Do.RETURN)),
     (At.RETURNING, On.RETURNED): Step(At.IDLE, (Do.DISCARD, Do.REPORT)),
 } | {(phase, On.RESTARTED): Step(At.IDLE, (Do.RECONCILE,)) for phase in At}

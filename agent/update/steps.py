@@ -41,7 +41,7 @@ _LOOK_S = 0.1
 _LOAD_S = 900.0
 """A worker may take this long to load, warm and check a release, and to have its latency admitted."""
 _CONTROL_S = 15.0
-"""How long an absent `control` is waited for before the update is put off."""
+"""How long an absent `control` is waited for before the update is put off, or the trial begins anew."""
 _REMIND_LOOKS = 50
 _RETURN_ATTEMPTS = 10
 _PATIENCE_S = 2.0
@@ -95,6 +95,7 @@ class Steps:
             Do.FLIP: self._flip,
             Do.GO: self._go,
             Do.JUDGE: self._judge,
+            Do.KEEP: self._keep,
             Do.COMMIT: self._commit,
             Do.RAISE_FLOORS: self._raise_floors,
             Do.POINT_BACK: self._point_back,
@@ -246,9 +247,24 @@ class Steps:
         job.reason, job.detail = trial.reason, trial.detail
         return On.PASSED if trial.verdict is Verdict.PASSED else On.BREACHED
 
-    def _commit(self, job: Job) -> None:
-        self.slots.commit()
+    def _keep(self, job: Job) -> On:
+        """Order, then see what became of the candidate, for control may have given the wheel back meanwhile.
+
+        Where control is absent, or was started anew and has forgotten the trial, nobody knows: the pointer stays on trial.
+        """
+        assert job.digest is not None
         self._order(SwapOrder.KEEP, job)
+        self._wait(lambda: self._line.answer() is not None, _CONTROL_S)
+        sample = self._line.sample(job.digest)
+        if sample is None or (sample.candidate is CandidateState.NONE and not sample.drives):
+            return On.NOT_NOW
+        if sample.candidate is CandidateState.NONE:
+            return On.KEPT
+        job.reason, job.detail = sample.reason or "candidate-failed", sample.detail
+        return On.BREACHED
+
+    def _commit(self, _job: Job) -> None:
+        self.slots.commit()
 
     def _raise_floors(self, job: Job) -> None:
         assert job.manifest is not None
@@ -277,9 +293,9 @@ class Steps:
             return False
         return not live or (bool(policy.driving) and policy.digest == raw_from_digest(Digest(live)))
 
-    def _wait(self, holds: Callable[[], bool]) -> bool:
-        """Whether `holds` came true within two seconds."""
-        for _ in range(round(_PATIENCE_S / _LOOK_S)):
+    def _wait(self, holds: Callable[[], bool], seconds: float = _PATIENCE_S) -> bool:
+        """Whether `holds` came true within so many seconds."""
+        for _ in range(round(seconds / _LOOK_S)):
             if holds():
                 return True
             self._pause()

@@ -137,7 +137,7 @@ class Updater:
     def _report(self, event: On) -> None:
         """Say how it ended: the reason is the error's code, empty where the trial was passed."""
         digest = self._job.digest or ""
-        if event is On.PASSED:
+        if event is On.KEPT:
             self._job.reason = self._job.detail = ""
             self._events.record("update-passed", "", digest)
             return

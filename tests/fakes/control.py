@@ -1,7 +1,7 @@
 """A `control` that drives nothing: it obeys `swap.board` on `policy.board`, as the real one's table says.
 
-`refuses` and `fails_in_trial` name an error code that the candidate is to end with. Its worker says that twelve of its plans
-were compared.
+`refuses`, `fails_in_trial` and `fails_before_keep` name an error code that the candidate is to end with; the last one shows
+only after the order to keep it was given. Its worker says that twelve of its plans were compared.
 """
 
 import threading
@@ -38,13 +38,14 @@ from agent.board.seqlock import BoardWriter
 
 
 class FakeControl:
-    """A thread that turns every 10 ms; a context manager."""
+    """A thread that turns every 10 ms; a context manager. Where time is not real, call `turn` instead."""
 
     def __init__(
         self, run: Path, live: bytes = NO_DIGEST, refuses: str = "", fails_in_trial: str = ""
     ) -> None:
         run.mkdir(parents=True, exist_ok=True)
         self.live, self.refuses, self.fails_in_trial = live, refuses, fails_in_trial
+        self.fails_before_keep = ""
         self.orders: list[SwapOrder] = []
         self.safe = threading.Event()
         self.safe.set()
@@ -69,28 +70,30 @@ class FakeControl:
 
     def _run(self) -> None:
         while not self._stop.wait(0.01):
-            now_ns = time.monotonic_ns()
-            self._swap.news(now_ns)
-            order = self._swap.latest
-            if order is not None and order.record.request != self._request:
-                self._obey(order.record)
-            elif self._state is CandidateState.LOADING:
-                self._state, self._shown = CandidateState.SHADOW, 20
-            elif self._state is CandidateState.SHADOW and self._shown:
-                self._shown -= 1  # long enough to be seen by who looks ten times a second
-            elif self._state is CandidateState.SHADOW:
-                self._state = CandidateState.REFUSED if self.refuses else CandidateState.READY
-                self._reason = self.refuses
-            elif self._ready and self.safe.is_set():
-                self._ready, self._state = False, CandidateState.DRIVING
-                self._before, self.live = self.live, self._candidate
-            elif self._state is CandidateState.DRIVING and self.fails_in_trial:
-                self._state, self._reason, self.live = (
-                    CandidateState.FAILED,
-                    self.fails_in_trial,
-                    self._before,
-                )
-            self._publish(now_ns)
+            self.turn(time.monotonic_ns())
+
+    def turn(self, now_ns: int) -> None:
+        """Obey the order on the board, or go one step on."""
+        self._swap.news(now_ns)
+        order = self._swap.latest
+        if order is not None and order.record.request != self._request:
+            self._obey(order.record)
+        elif self._state is CandidateState.LOADING:
+            self._state, self._shown = CandidateState.SHADOW, 20
+        elif self._state is CandidateState.SHADOW and self._shown:
+            self._shown -= 1  # long enough to be seen by who looks ten times a second
+        elif self._state is CandidateState.SHADOW:
+            self._state = CandidateState.REFUSED if self.refuses else CandidateState.READY
+            self._reason = self.refuses
+        elif self._ready and self.safe.is_set():
+            self._ready, self._state = False, CandidateState.DRIVING
+            self._before, self.live = self.live, self._candidate
+        elif self._state is CandidateState.DRIVING and self.fails_in_trial:
+            self._fail(self.fails_in_trial)
+        self._publish(now_ns)
+
+    def _fail(self, reason: str) -> None:
+        self._state, self._reason, self.live = CandidateState.FAILED, reason, self._before
 
     def _obey(self, order: SwapRecord) -> None:
         self._request = order.request
@@ -101,7 +104,9 @@ class FakeControl:
             self._ready = True
         elif order.order == SwapOrder.GO and self._state is CandidateState.NONE and order.digest == self.live:
             self._state, self._candidate = CandidateState.DRIVING, order.digest
-        elif order.order == SwapOrder.KEEP:
+        elif order.order == SwapOrder.KEEP and self.fails_before_keep:
+            self._fail(self.fails_before_keep)
+        elif order.order == SwapOrder.KEEP and self._state is CandidateState.DRIVING:
             self._state, self._candidate = CandidateState.NONE, NO_DIGEST
         elif order.order == SwapOrder.RETURN and self._state is CandidateState.DRIVING:
             self._state, self.live = CandidateState.FAILED, self._before

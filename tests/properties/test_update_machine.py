@@ -156,8 +156,16 @@ def test_the_floor_rises_only_with_a_passed_trial(numbers: list[int]) -> None:
         event = device.pick(number)
         floor, phase = device.floor, device.phase
         device.take(event)
-        passed = phase is At.TRIAL and event is On.PASSED
+        passed = phase is At.TRIAL and event is On.KEPT
         assert device.floor == (device.live if passed else floor)
+
+
+def test_nothing_is_committed_that_control_did_not_say_it_keeps() -> None:
+    rows = {(at, on): step(at, on) for at in At for on in events_of(at)}
+    assert [pair for pair, row in rows.items() if Do.COMMIT in row.effects] == [(At.TRIAL, On.KEPT)]
+    assert [pair for pair, row in rows.items() if Do.KEEP in row.effects] == [(At.TRIAL, On.PASSED)]
+    assert step(At.TRIAL, On.PASSED).effects == (Do.KEEP,)
+    assert {effect for effect, ends in OUTCOMES.items() if On.KEPT in ends} == {Do.KEEP}
 
 
 @given(sequences)
@@ -229,6 +237,7 @@ OUTCOMES = {
     Do.FLIP: {On.FLIPPED, On.REFUSED, On.NOT_NOW},
     Do.GO: {On.DRIVING, On.BREACHED},
     Do.JUDGE: {On.PASSED, On.BREACHED},
+    Do.KEEP: {On.KEPT, On.BREACHED, On.NOT_NOW},
     Do.RETURN: {On.RETURNED},
     Do.RECONCILE: {On.TRIAL_FOUND},
 }
