@@ -25,6 +25,9 @@ _TICKS, _CHANGED_MAX = 200, 100
 _MISSED_MAX = 20
 _HOT_NS = 5 * _S
 """The governor has this long to turn its knobs."""
+_FALL_W_PER_S, _MEAN_NS = 15.0, _S
+"""A limit that was lowered is followed no faster than this where the supply asks for it (`PowerSection.down_w_per_s`), and the
+mean that is held against it is of the last second."""
 _METERED_MIN = 20
 """Decisions before their energy is judged: the board of the governor may be a tenth of a second old at both ends."""
 _STOPPED = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
@@ -35,7 +38,7 @@ class Look(NamedTuple):
 
     `slow` decisions took longer than promised, `failed` ones gave no plan that could be followed. `may_drive`: somebody
     shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a
-    person took the wheel. `energy_j` is the module's, since whenever that began, NaN where it is unknown; `beside` are the
+    person took the wheel. `envelope_w` is the limit that was ordered, NaN where it is unknown. `energy_j` is the module's, since whenever that began, NaN where it is unknown; `beside` are the
     decisions of the worker that drove before, which takes its share; `max_decision_j` is promised, NaN where nothing is.
     """
 
@@ -50,6 +53,7 @@ class Look(NamedTuple):
     failed: int
     takeovers: int
     over_envelope: bool
+    envelope_w: float = math.nan
     energy_j: float = math.nan
     beside: int = 0
     max_decision_j: float = math.nan
@@ -92,6 +96,8 @@ class Trial:
     excused: int = 0
     """Missed ticks that this explains."""
     hot_ns: int = 0
+    falling_ns: int = 0
+    """Until when the governor may still be on its way down to a limit that was lowered."""
     metered: Look | None = None
     """Since when energy and decisions are counted without a gap, where they are."""
     settling_ns: int = 0
@@ -123,6 +129,8 @@ def _grown(trial: Trial, look: Look) -> Trial:
     excuses = look.mono_ns - held_up_ns <= _HELD_UP_NS
     awaited = trial.awaited if look.may_drive and not excuses else look.decisions
     settled, tick = look.decisions > awaited, (look.ticks, look.interventions)
+    falling_ns = _falling_ns(trial, look)
+    hot = look.over_envelope and before.over_envelope and look.may_drive and look.mono_ns >= falling_ns
     return Trial(
         trial.first,
         look,
@@ -130,11 +138,20 @@ def _grown(trial: Trial, look: Look) -> Trial:
         _marked(trial.ticked, tick, _TICKS) if settled else (tick,),
         held_up_ns,
         trial.excused + (look.ticks_missed - before.ticks_missed if excuses else 0),
-        trial.hot_ns + since_ns if look.over_envelope and before.over_envelope else 0,
+        trial.hot_ns + since_ns if hot else 0,
+        falling_ns,
         (trial.metered or before) if _counts_on(before, look) else None,
         trial.settling_ns if settled else look.mono_ns,
         awaited,
     )
+
+
+def _falling_ns(trial: Trial, look: Look) -> int:
+    """`falling_ns` after `look`: one order may follow the other before the first is carried out."""
+    lowered_w = trial.last.envelope_w - look.envelope_w
+    if not 0 < lowered_w < math.inf:
+        return trial.falling_ns
+    return max(trial.falling_ns, look.mono_ns + _MEAN_NS) + round(lowered_w / _FALL_W_PER_S * _S)
 
 
 def _counts_on(before: Look, look: Look) -> bool:
@@ -182,7 +199,7 @@ def _taken_over(trial: Trial) -> Breach | None:
 def _hot(trial: Trial) -> Breach | None:
     if trial.hot_ns <= _HOT_NS:
         return None
-    return Breach("envelope", "module power is above the envelope and stays there")
+    return Breach("envelope", "it decides, and module power stays above an envelope that stands still")
 
 
 def _costly(trial: Trial) -> Breach | None:

@@ -83,5 +83,6 @@ class TrialWatch:
             vehicle.record.takeovers if vehicle else 0,
             # Unknown watts are NaN, and no breach: the governor already assumes the worst.
             bool(power and power.module_w > power.envelope_w),
+            power.envelope_w if power else math.nan,
             power.energy_j if power else math.nan,
         )

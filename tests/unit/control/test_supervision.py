@@ -377,6 +377,28 @@ def test_a_candidate_that_takes_more_energy_than_it_promises_loses_the_wheel(ben
     assert bench.spawner.running == [(Worker.A, OLD.digest)]
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "lowered_w", "within_s", "seen"),
+    [(2.0, 0.0, 6.0, "envelope"), (0.0, 0.0, 30.0, ""), (2.0, 5.0, 30.0, "")],
+)
+def test_power_above_the_envelope_is_the_candidates_only_where_it_decides_under_a_limit_that_stands(
+    bench: Bench, rate_hz: float, lowered_w: float, within_s: float, seen: str
+) -> None:
+    power = BoardWriter(bench.run / POWER_BOARD, POWER)
+    blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
+    bench.drive_candidate()
+    envelope_w = 120.0
+    for cycle in range(round(within_s / 0.05)):
+        envelope_w = max(40.0, envelope_w - lowered_w) if cycle % 40 == 39 else envelope_w
+        told = blank._replace(envelope_w=envelope_w, module_w=125.0, decision_rate_hz=rate_hz)
+        power.write(told, bench.clock.mono_ns())
+        bench.says(WorkerState.READY, epoch=1)
+        if bench.policy.candidate == CandidateState.DRIVING:
+            bench.says(WorkerState.READY, epoch=2, decisions=cycle)
+        bench.cycle()
+    assert text_from(bench.policy.reason) == seen
+
+
 @pytest.mark.parametrize("hangs", [True, False])
 def test_the_wheel_is_given_back_before_the_candidates_process_is_waited_for(
     bench: Bench, hangs: bool

@@ -166,6 +166,41 @@ def test_power_above_the_envelope_is_a_breach_where_it_stays() -> None:
     assert moment.reason == ""
 
 
+def in_envelope_of(drive: Drive, watts: float, *, over: bool = True, may_drive: bool = True) -> Drive:
+    """From the next look on."""
+    drive.look = drive.look._replace(envelope_w=watts, over_envelope=over, may_drive=may_drive)
+    return drive
+
+
+def test_while_the_limit_is_lowered_again_and_again_the_ramp_down_to_it_is_not_held_against_the_candidate() -> (
+    None
+):
+    drive = in_envelope_of(Drive(), 120.0, over=False).goes_on(1)
+    for watts in range(115, 55, -5):
+        assert in_envelope_of(drive, watts).goes_on(2).reason == ""
+
+
+@pytest.mark.parametrize(("to_w", "slowest_s"), [(90.0, 3.0), (40.0, 3.0 + 50 / 15)])
+def test_power_that_is_above_a_lowered_limit_long_after_the_slowest_ramp_is_a_breach(
+    to_w: float, slowest_s: float
+) -> None:
+    drive = in_envelope_of(Drive(), 120.0, over=False).goes_on(1)
+    assert in_envelope_of(drive, to_w).goes_on(slowest_s + 4.5).reason == ""
+    assert drive.goes_on(1).reason == "envelope"
+
+
+def test_a_limit_that_is_raised_excuses_nobody() -> None:
+    drive = in_envelope_of(Drive(), 60.0).goes_on(4)
+    assert in_envelope_of(drive, 70.0).goes_on(1.5).reason == "envelope"
+
+
+def test_what_others_take_while_nothing_is_decided_is_not_held_against_the_candidate() -> None:
+    drive = in_envelope_of(Drive(), 60.0, may_drive=False).goes_on(60)
+    assert drive.reason == ""
+    assert in_envelope_of(drive, 60.0).goes_on(4.5).reason == ""
+    assert drive.goes_on(1).reason == "envelope"
+
+
 def promising(joules: float, *, energy_j: float = 5_000.0) -> Drive:
     """A candidate of a release that promises so many joules a decision."""
     start = START._replace(max_decision_j=joules, energy_j=energy_j, beside=40)
