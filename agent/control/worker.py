@@ -18,6 +18,7 @@ from agent.board.change import POLICY, POLICY_BOARD, CandidateState, PolicyRecor
 from agent.board.feed import Feed
 from agent.board.records import HORIZON_MAX, POWER, POWER_BOARD, PowerRecord
 from agent.control.admission import Admission, Standing
+from agent.control.cadence import Cadence
 from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.shadow import Beside
 from agent.errors import LatencyAdmissionError, MemoryLimitError, PolicyWorkerError
@@ -112,13 +113,14 @@ class Surroundings:
 
 
 class Turn(NamedTuple):
-    """How the next decisions are to be made: period, 0 for none at all, knobs, whether this worker drives, and whether the
-    governor holds it back just now."""
+    """How the next decisions are to be made: period, 0 for none at all, knobs, whether this worker drives, whether the governor
+    holds it back just now, and from when on the one that drives beside it may begin, None where none does."""
 
     period_ns: int
     knobs: Knobs
     driving: bool
     held: bool
+    driver_due_ns: int | None
 
 
 def serve(post: Post, around: Surroundings) -> int:
@@ -187,7 +189,9 @@ class DecideLoop:
         self._made = 0
         self._failures = 0
         self._drove = False
-        self._due_ns = 0
+        self._cadence = Cadence()
+        self._held_ns = -_S * _S
+        """When the governor was last seen to hold decisions back."""
         self._seen: Observation | None = None
         self._decided: Observation | None = None
         self._told_ns = self._clock.mono_ns()
@@ -221,7 +225,7 @@ class DecideLoop:
         now_ns = self._clock.mono_ns()
         seen = self._seen = self._believable(source.news(now_ns), now_ns) or self._seen
         turn = self._turn(now_ns)
-        if seen is not None and seen is not self._decided and self._is_due(seen, turn):
+        if seen is not None and seen is not self._decided and self._is_due(seen, turn, now_ns):
             self._count_skipped(seen, turn)
             self._decide(seen, turn)
             self._told_ns = self._clock.mono_ns()
@@ -229,7 +233,7 @@ class DecideLoop:
         if now_ns - self._told_ns >= _ALIVE_NS:
             self._publisher.alive(now_ns)
             self._told_ns = now_ns
-        nap_ns = min(max(self._due_ns - now_ns, _POLL_NS), _NAP_NS)
+        nap_ns = min(max(self._cadence.due_ns - now_ns, _POLL_NS), _NAP_NS)
         if not source.wait(now_ns + nap_ns):
             self._clock.sleep_until(now_ns + nap_ns)
 
@@ -252,38 +256,47 @@ class DecideLoop:
             self._take_over()
         self._drove = driving
         candidate = selected.record.candidate if selected is not None else CandidateState.NONE
-        hz = _share_hz(min(hz, self._around.decision_hz), candidate, driving=driving)
+        hz = min(hz, self._around.decision_hz)
+        driver_due_ns = None
+        if selected is not None and not driving:
+            driver_period_ns = _period_ns(_share_hz(hz, candidate, driving=True))
+            driver_due_ns = self._beside.driver_due_ns(selected.record, driver_period_ns, now_ns)
         tokens = max(0, min(tokens, contract.reasoning.max_tokens))
         knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
         held = power is not None and now_ns < power.held_until_ns <= now_ns + _POWER_MAX_AGE_NS
-        return Turn(round(_S / hz) if hz > 0 else 0, knobs, driving, held)
+        self._held_ns = now_ns if held else self._held_ns
+        period_ns = _period_ns(_share_hz(hz, candidate, driving=driving))
+        return Turn(period_ns, knobs, driving, held, driver_due_ns)
 
     def _take_over(self) -> None:
         """From shadow to driving: the next observation is due at once, and what may be driving already is told."""
-        self._due_ns = 0
+        self._cadence = Cadence()
         self._publisher.drives()
         while self._shadow:
             self._publisher.record(self._shadow.popleft())
 
-    def _is_due(self, seen: Observation, turn: Turn) -> bool:
-        """Paced by when observations were made: a tenth of the period is their jitter, not earliness. What is late is
-        caught up, but never by two in a row: the governor looks at what one of them took before it lets the next begin."""
-        earliest_ns = self._due_ns - turn.period_ns // 10
-        if self._decided is not None and self._due_ns:
-            earliest_ns = max(earliest_ns, self._decided.mono_ns + turn.period_ns * 6 // 10)
-        return turn.period_ns > 0 and not turn.held and seen.mono_ns >= earliest_ns
+    def _is_due(self, seen: Observation, turn: Turn, now_ns: int) -> bool:
+        allowed = turn.period_ns > 0 and not turn.held
+        due = seen.mono_ns >= self._cadence.earliest_ns(turn.period_ns)
+        return allowed and due and not self._gives_way(turn, now_ns)
+
+    def _gives_way(self, turn: Turn, now_ns: int) -> bool:
+        """Whether this is a shadow beside a driver that decides or is due to, while there is room for one only: both would begin
+        at the same word of the governor. By half a period at most: a driver that is never idle keeps no candidate waiting."""
+        scarce = now_ns - self._held_ns < turn.period_ns
+        late = now_ns >= self._cadence.due_ns + turn.period_ns // 2
+        driver_due = turn.driver_due_ns is not None and now_ns >= turn.driver_due_ns
+        return driver_due and scarce and not late
 
     def _count_skipped(self, seen: Observation, turn: Turn) -> None:
         """Count the observations that a timely worker would have decided on between the last one and `seen`."""
         last, self._decided = self._decided, seen
-        late_ns = seen.mono_ns - self._due_ns
-        if last is not None and self._due_ns:
+        due_ns = self._cadence.due_ns
+        if last is not None and due_ns:
             between = max(seen.sequence - last.sequence - 1, 0)
-            whole = int(late_ns / turn.period_ns + 0.1)
+            whole = int((seen.mono_ns - due_ns) / turn.period_ns + 0.1)
             self._publisher.dropped(min(max(whole, 0), between))
-        # Keep the phase where it is late by less than a period: so the rate is held in the mean, whatever the cameras' is.
-        in_phase = self._due_ns and late_ns < turn.period_ns
-        self._due_ns = (self._due_ns if in_phase else seen.mono_ns) + turn.period_ns
+        self._cadence = self._cadence.after(seen.mono_ns, turn.period_ns)
 
     def _decide(self, seen: Observation, turn: Turn) -> None:
         sequence = self._post.epoch * DECISIONS_PER_EPOCH + self._made + 1
@@ -335,6 +348,11 @@ def _share_hz(hz: float, candidate: int, *, driving: bool) -> float:
     if not driving:
         return shadow_hz
     return hz - shadow_hz if candidate in _BESIDE else hz
+
+
+def _period_ns(hz: float) -> int:
+    """0 for no decisions at all."""
+    return round(_S / hz) if hz > 0 else 0
 
 
 def _knobs(power: PowerRecord | None) -> tuple[float, int, int]:

@@ -35,6 +35,7 @@ from agent.board.records import (
 )
 from agent.board.ring import RingReader
 from agent.board.seqlock import BoardReader, BoardWriter
+from agent.control.cadence import Cadence
 from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.seat import hung_after_ns
 from agent.control.worker import DECISIONS_PER_EPOCH, LoadedPolicy, Surroundings, serve
@@ -60,9 +61,11 @@ class SpyPolicy(SimulatedPolicy):
     """Remembers on what it decided, with which knobs."""
 
     seen: list[tuple[int, Knobs]]
+    begins: Callable[[], None]
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
         self.seen.append((observation.sequence, knobs))
+        self.begins()
         return super().decide(observation, knobs, seed)
 
 
@@ -128,6 +131,8 @@ class Bench:
         self._knobs: PowerRecord | None = None
         self._vehicle = BoardWriter(run / VEHICLE_BOARD, VEHICLE)
         self._speeds: VehicleRecord | None = None
+        self.began_ns: list[int] = []
+        self.at_every_pass: Callable[[], None] = lambda: None
         self.spoke_ns: list[int] = []
         """When the worker's board was written, as seen between its turns."""
 
@@ -147,7 +152,7 @@ class Bench:
     ) -> int:
         """Run a worker of epoch 3 for `seconds` of the clock; returns its exit status."""
         policy = SpyPolicy(small_contract(), DIGEST, settings, self.clock.advance)
-        policy.seen = self.seen
+        policy.seen, policy.begins = self.seen, lambda: self.began_ns.append(self.clock.mono_ns())
         cameras = Cameras(self.clock, seconds, paused_s, jump)
 
         def connect(_: PolicyContract) -> Cameras:
@@ -183,6 +188,7 @@ class Bench:
             self.power.write(self._knobs, self.clock.mono_ns())
         if self._speeds is not None:
             self._vehicle.write(self._speeds, self.clock.mono_ns())
+        self.at_every_pass()
         with BoardReader(self.run / worker_board(Worker.A), WORKER) as board:
             stamped = board.read()
         if stamped is not None and stamped.mono_ns not in self.spoke_ns[-1:]:
@@ -668,3 +674,77 @@ def test_a_candidate_that_gets_no_more_memory_is_refused_by_name(shadow: Bench) 
 def test_memory_that_the_device_does_not_have_is_not_blamed_on_a_release(bench: Bench) -> None:
     with pytest.raises(MemoryError):
         bench.serve(9.0, error=MemoryError())
+
+
+GOVERNED_NS = _S // 10
+
+
+class Together:
+    """A governor of `hz` that looks ten times a second and lets a decision begin where the second before has fewer than it
+    holds, `hz` at first; and a driver of epoch 2 in place B, at its part of that, that takes 0.15 s a decision and publishes `plans`."""
+
+    def __init__(self, bench: Bench, hz: float, plans: int = 1_000) -> None:
+        self._bench, self._period_ns, self._plans = bench, round(_S / (0.75 * hz)), plans
+        self.second_holds = hz
+        self._start_ns = self._now_ns = bench.clock.mono_ns()
+        self._cadence, self._ends_ns, self._go = Cadence(), 0, True
+        self.driver_ns: list[int] = []
+        blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
+        self._told = blank._replace(decision_rate_hz=hz, max_reasoning_tokens=8, flow_steps=2)
+        self._board = BoardWriter(bench.run / plan_board(Worker.B), PLAN)
+        bench.selects(2, CandidateState.READY)
+        bench.at_every_pass = self.go_on
+
+    def go_on(self) -> None:
+        """Up to now, in steps of 10 ms."""
+        while self._now_ns + 10_000_000 <= self._bench.clock.mono_ns():
+            self._now_ns += 10_000_000
+            if (self._now_ns - self._start_ns) % GOVERNED_NS == 0:
+                began = [ns for ns in (*self.driver_ns, *self._bench.began_ns) if 0 <= self._now_ns - ns < _S]
+                self._go = len(began) < self.second_holds
+            self._drive(self._now_ns)
+        held_ns = 0 if self._go else self._now_ns + 250_000_000
+        self._bench.power.write(self._told._replace(held_until_ns=held_ns), self._bench.clock.mono_ns())
+
+    def _drive(self, now_ns: int) -> None:
+        seen_ns = now_ns - (now_ns - self._start_ns) % 100_000_000
+        decided_ns = self._cadence.decided_ns
+        if now_ns == self._ends_ns and self._plans > 0:
+            self._plans -= 1
+            plan = PlanRecord(1, 2, decided_ns, now_ns, 100_000_000, 64, bytes(32), bytes(1024))
+            self._board.write(plan, now_ns)
+        due = seen_ns > decided_ns and seen_ns >= self._cadence.earliest_ns(self._period_ns)
+        if self._go and due and now_ns >= self._ends_ns:
+            self.driver_ns.append(now_ns)
+            self._cadence = self._cadence.after(seen_ns, self._period_ns)
+            self._ends_ns = now_ns + 150_000_000
+
+    def twice(self) -> int:
+        """How often both began between two looks of the governor, but for their first decisions."""
+        driver, shadow = (
+            {(ns - self._start_ns) // GOVERNED_NS for ns in began_ns[1:]}
+            for began_ns in (self.driver_ns, self._bench.began_ns)
+        )
+        return len(driver & shadow)
+
+
+@pytest.mark.parametrize("hz", [1.0, 2.0, 4.0])
+def test_a_shadow_does_not_begin_at_the_word_that_the_driver_begins_at_and_loses_nothing_by_it(
+    bench: Bench, hz: float
+) -> None:
+    together = Together(bench, hz)
+    bench.serve(60.0, SimulatedSettings(visual_s=0.15))
+    assert together.twice() == 0
+    assert len(bench.began_ns) >= 60 * hz / 4
+    assert len(together.driver_ns) >= 60 * hz * 0.74
+
+
+@pytest.mark.parametrize(("second_holds", "begins_after_s"), [(2.0, 3.0), (1e9, 1.8)])
+def test_a_driver_that_is_never_idle_delays_a_shadow_by_half_a_period_and_only_where_room_is_scarce(
+    bench: Bench, second_holds: float, begins_after_s: float
+) -> None:
+    """It made three plans, and none since: it may be deciding for all that is known."""
+    Together(bench, 2.0, plans=3).second_holds = second_holds
+    bench.serve(60.0, SimulatedSettings(visual_s=0.15))
+    assert (bench.began_ns[1] - bench.began_ns[0]) / _S == pytest.approx(begins_after_s, abs=0.15)
+    assert len(bench.began_ns) >= 29
