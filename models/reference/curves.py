@@ -1,15 +1,16 @@
 """Learning curves as a picture: losses over the time of training.
 
-Owns: the drawing, SVG on a logarithmic axis. Must not know: what the losses are of, files.
+Owns: the drawing, on a logarithmic axis. Must not know: what the losses are of, files.
 """
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from models.reference.svg import Axis, document, line, rule, text
+
 _WIDTH_PX, _HEIGHT_PX, _LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX = 720, 360, 64, 16, 40, 44
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
-_FONT = 'font-family="sans-serif" font-size="12"'
 
 
 class Curve(NamedTuple):
@@ -20,71 +21,54 @@ class Curve(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """What the axes span: minutes from 0, and powers of ten."""
+    """Minutes from 0, and values between powers of ten."""
 
-    minutes: float
-    low: int
-    high: int
-
-    def x_px(self, minutes: float) -> float:
-        return _LEFT_PX + minutes / self.minutes * (_WIDTH_PX - _LEFT_PX - _RIGHT_PX)
-
-    def y_px(self, value: float) -> float:
-        share = (math.log10(value) - self.low) / (self.high - self.low)
-        return _HEIGHT_PX - _BOTTOM_PX - share * (_HEIGHT_PX - _TOP_PX - _BOTTOM_PX)
+    minutes: Axis
+    values: Axis
 
 
 def svg_from_curves(title: str, curves: Sequence[Curve]) -> str:
     """The picture; without any point its axes stand alone."""
     drawn = [Curve(each.name, [point for point in each.points if point[1] > 0]) for each in curves]
     frame = _frame_of([point for each in drawn for point in each.points])
-    parts = [_text(_LEFT_PX, 18, title, weight="bold"), *_axes(frame)]
+    parts = [text((_LEFT_PX, 18), title, weight="bold"), *_axes(frame)]
     for index, each in enumerate(drawn):
-        parts += _line(each, frame, index)
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH_PX} {_HEIGHT_PX}" {_FONT}>\n'
-        f'<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
-    )
+        parts += _curve(each, frame, index)
+    return document(_WIDTH_PX, _HEIGHT_PX, parts)
 
 
 def _frame_of(points: Sequence[tuple[float, float]]) -> _Frame:
-    if not points:
-        return _Frame(1.0, -1, 0)
-    values = [math.log10(value) for _, value in points]
-    low, high = math.floor(min(values)), math.ceil(max(values))
-    return _Frame(max(minutes for minutes, _ in points) or 1.0, low, max(high, low + 1))
+    longest, low, high = 1.0, -1, 0
+    if points:
+        values = [math.log10(value) for _, value in points]
+        low, high = math.floor(min(values)), math.ceil(max(values))
+        longest = max(minutes for minutes, _ in points) or 1.0
+    top = max(high, low + 1)
+    return _Frame(
+        Axis(0.0, longest, _LEFT_PX, _WIDTH_PX - _RIGHT_PX),
+        Axis(10.0**low, 10.0**top, _HEIGHT_PX - _BOTTOM_PX, _TOP_PX, is_log=True),
+    )
 
 
 def _axes(frame: _Frame) -> list[str]:
     parts = []
-    for power in range(frame.low, frame.high + 1):
-        y_px = frame.y_px(10.0**power)
-        parts.append(_rule((_LEFT_PX, y_px), (_WIDTH_PX - _RIGHT_PX, y_px)))
-        parts.append(_text(_LEFT_PX - 6, y_px + 4, f"{10.0**power:g}", anchor="end"))
+    powers = (round(math.log10(end)) for end in frame.values[:2])
+    for power in range(next(powers), next(powers) + 1):
+        y_px = frame.values.px(10.0**power)
+        parts.append(rule((_LEFT_PX, y_px), (_WIDTH_PX - _RIGHT_PX, y_px)))
+        parts.append(text((_LEFT_PX - 6, y_px + 4), f"{10.0**power:g}", anchor="end"))
     for part in range(5):
-        minutes = frame.minutes * part / 4
-        x_px = frame.x_px(minutes)
-        parts.append(_rule((x_px, _TOP_PX), (x_px, _HEIGHT_PX - _BOTTOM_PX)))
-        parts.append(_text(x_px, _HEIGHT_PX - _BOTTOM_PX + 18, f"{minutes:.3g}", anchor="middle"))
-    return [*parts, _text(_WIDTH_PX / 2, _HEIGHT_PX - 6, "minutes", anchor="middle")]
+        minutes = frame.minutes.high * part / 4
+        x_px = frame.minutes.px(minutes)
+        parts.append(rule((x_px, _TOP_PX), (x_px, _HEIGHT_PX - _BOTTOM_PX)))
+        parts.append(text((x_px, _HEIGHT_PX - _BOTTOM_PX + 18), f"{minutes:.3g}", anchor="middle"))
+    return [*parts, text((_WIDTH_PX / 2, _HEIGHT_PX - 6), "minutes", anchor="middle")]
 
 
-def _line(curve: Curve, frame: _Frame, index: int) -> list[str]:
+def _curve(curve: Curve, frame: _Frame, index: int) -> list[str]:
     colour = _COLOURS[index % len(_COLOURS)]
-    places = " ".join(f"{frame.x_px(minutes):.1f},{frame.y_px(value):.1f}" for minutes, value in curve.points)
-    legend_px = _LEFT_PX + 8 + index * 200
+    places = [(frame.minutes.px(minutes), frame.values.px(value)) for minutes, value in curve.points]
     return [
-        f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.5"/>',
-        f'<text x="{legend_px}" y="34" fill="{colour}">{curve.name}</text>',
+        *line(places, colour),
+        text((_LEFT_PX + 8 + index * 200, 34), curve.name, colour=colour),
     ]
-
-
-def _rule(start: tuple[float, float], end: tuple[float, float]) -> str:
-    return (
-        f'<line x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}" stroke="#ddd"/>'
-    )
-
-
-def _text(x_px: float, y_px: float, said: str, anchor: str = "start", weight: str = "normal") -> str:
-    return f'<text x="{x_px:.1f}" y="{y_px:.1f}" text-anchor="{anchor}" font-weight="{weight}">{said}</text>'
