@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import faults, lateness, overhead, swaps
+from bench.cores import followers_core, leave
 from bench.lateness import realtime_of, unwatched
 from bench.load import Load, build_large, check_room, withdraw_publisher
 from bench.variants import CHECKPOINT
@@ -33,7 +34,7 @@ from fleet.demo.commands import Commands
 from fleet.demo.journey import Journey, Settings
 from fleet.demo.processes import Processes
 from fleet.demo.site import BuiltRelease
-from models.errors import ConfigurationError, UsageError
+from models.errors import UsageError
 
 Figures = dict[str, object]
 
@@ -88,13 +89,13 @@ def _timed(folder: Path, parts: Sequence[str], options: argparse.Namespace) -> F
     """The parts that the machine decides."""
     if parts == ("faults",):
         return {}
-    core = _followers_core()
+    core = followers_core()
     found: Figures = {"core": core}
     if set(_DRIVEN) & set(parts):
         found |= _driven(folder / "loop", core, parts, options)
     if "swaps" in parts:
         _tell("swaps")
-        _leave(core)
+        leave(core)
         found |= swaps.measure(folder / "swaps", core, options.swaps, options.breaches)
     return found
 
@@ -136,19 +137,6 @@ def _overhead(journey: Journey, core: int, blocks: int) -> Figures:
     return overhead.measure(overhead.Place(device.root, journey.site.checkpoint, beside, core), blocks)
 
 
-def _followers_core() -> int:
-    """The last core: the follower's and its peer's, once they run."""
-    cores = os.sched_getaffinity(0)
-    if len(cores) < 2:
-        raise ConfigurationError("one core only: the loop and what surrounds it need one each")
-    return max(cores)
-
-
-def _leave(core: int) -> None:
-    """This program and what it starts stay off the follower's core."""
-    os.sched_setaffinity(0, os.sched_getaffinity(0) - {core})
-
-
 @contextmanager
 def _driving(
     folder: Path, core: int, parts: Sequence[str], options: argparse.Namespace
@@ -160,7 +148,7 @@ def _driving(
         journey.site.record()
         release = journey.site.release(options.precision, "1.0.0", 1)
         large = _large(journey, options.load_mib << 20) if "loaded" in parts else None
-        _leave(core)
+        leave(core)
         journey.start_server()
         journey.start_witnesses()
         journey.start_devices()

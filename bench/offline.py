@@ -28,7 +28,6 @@ from fleet.demo.witness import Testimony, testimony
 from models.errors import NotNowError
 
 _SEED = 41
-_ENVELOPE_W = 120.0
 _DECISION_HZ = 10.0
 _POLL_S = 0.02
 _PATIENCE_S = 120.0
@@ -44,6 +43,7 @@ class Offline:
     processes: Processes
     core: int
     precisions: tuple[str, str]
+    envelope_w: float = 120.0
 
     @property
     def root(self) -> Path:
@@ -80,7 +80,7 @@ class Offline:
             id="thor-1",
             fleet="bench",
             port=free_port(),
-            envelope_w=_ENVELOPE_W,
+            envelope_w=self.envelope_w,
             decision_hz=_DECISION_HZ,
             core=self.core,
         )

@@ -2,6 +2,8 @@
 
 Owns: which drives are made and compared, and the figures. Everything is emulated and runs in emulated time; the governor is
 the device's own power process, over its own sensors' adapter. Must not know: how a drive is stepped.
+
+With `--picture FILE` there is one drive in real time instead, and a picture of it (`bench.power_picture`).
 """
 
 import argparse
@@ -10,12 +12,14 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.emulator.calibration import calibration
 from agent.emulator.faults import Fault
 from agent.emulator.profile import Profile, ProfileName, profile_named
 from agent.power.envelope import Terms
+from bench import power_picture
 from bench.power_drive import Driven, fixed, governed
 from bench.power_script import burst_w_for, drive_script, fault_script, order_script
 
@@ -28,8 +32,10 @@ _SLOW_FAULTS = (Fault.FAN_FAILURE, Fault.HOT_AMBIENT)
 
 
 def run(arguments: list[str]) -> dict[str, object]:
-    """Drive and compare; the figures by name. Everything in them is emulated."""
+    """Drive and compare; the figures by name. Everything in them is emulated, but for a picture's lateness."""
     options = _options(arguments)
+    if options.picture is not None:
+        return power_picture.run(options.picture)
     profile = profile_named(ProfileName(options.profile))
     with ProcessPoolExecutor(options.jobs) as pool:
         envelopes = _by_envelope(pool, profile, options)
@@ -70,6 +76,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="device, bursts and thoughts follow from it")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     parser.add_argument("--envelopes", type=float, nargs="+", default=list(ENVELOPES_W), help="in watts")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="make this picture, SVG, of one drive in real time instead",
+    )
     return parser.parse_args(arguments)
 
 
