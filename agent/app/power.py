@@ -24,12 +24,13 @@ from agent.power.costs import KnobRange, knob_range
 from agent.power.device import HeatSample, PowerDevice, PowerSample
 from agent.power.energy import energy_before
 from agent.power.envelope import Terms
-from agent.power.governor import GovernorState, Readings, governed, started
+from agent.power.governor import governed
 from agent.power.limits import Limits
 from agent.power.meters import PowerMeters, WorkMeter
 from agent.power.modes import NO_CAP, PowerMode
 from agent.power.progress import WorkersMeter
 from agent.power.promise import Promise
+from agent.power.state import GovernorState, Readings, started
 
 _LOG = logging.getLogger("roskva.power")
 _S = 1_000_000_000

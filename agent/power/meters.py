@@ -7,8 +7,8 @@ from collections import deque
 from typing import NamedTuple
 
 from agent.power.envelope import WINDOW_NS, EnergyMeter, RollingMean
-from agent.power.governor import AHEAD_S, STEADY_NS
 from agent.power.progress import Progress
+from agent.power.state import AHEAD_S, STEADY_NS
 
 _IDLE_NS = 3_000_000_000
 _IDLE_DECISIONS = 5

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from agent.power.costs import KnobSetting, knob_range
 from agent.power.envelope import Terms
-from agent.power.governor import GovernorState, Readings, governed, started
+from agent.power.governor import governed
 from agent.power.meters import PowerMeters, WorkMeter
 from agent.power.progress import Progress
+from agent.power.state import GovernorState, Readings, started
 
 CLOCKS_HZ = tuple(range(315_000_000, 1_575_000_001, 45_000_000))
 STEP_NS, SAMPLE_STEPS, SECOND_STEPS = 10_000_000, 10, 100

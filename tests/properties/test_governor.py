@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent.power.costs import KnobRange, knob_range
 from agent.power.envelope import Terms
-from agent.power.governor import AHEAD_S, GovernorState, Readings, governed, started
+from agent.power.governor import governed
+from agent.power.state import AHEAD_S, GovernorState, Readings, started
 from tests.fakes.pulsed_plant import CLOCKS_HZ, PulsedPlant, PulsedPolicy, Surroundings
 
 S = 1_000_000_000

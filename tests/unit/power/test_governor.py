@@ -8,15 +8,8 @@ import pytest
 
 from agent.power.costs import KnobRange, knob_range
 from agent.power.envelope import Terms
-from agent.power.governor import (
-    AHEAD_S,
-    ASSUMED_IDLE_W,
-    ASSUMED_J,
-    GovernorState,
-    Readings,
-    governed,
-    started,
-)
+from agent.power.governor import governed
+from agent.power.state import AHEAD_S, ASSUMED_IDLE_W, ASSUMED_J, GovernorState, Readings, started
 
 CLOCKS = tuple(range(315_000_000, 1_575_000_001, 45_000_000))
 KNOBS = knob_range(10.0, CLOCKS)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.power.governor import AHEAD_S
 from agent.power.meters import PowerMeters, WorkMeter
 from agent.power.progress import Progress
+from agent.power.state import AHEAD_S
 
 S = 1_000_000_000
 TENTH = S // 10
