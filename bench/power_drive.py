@@ -108,11 +108,11 @@ class _Tally:
         self, thor: EmulatedThor, policy: StagedPolicy, script: Script, envelope_w: float, start_ns: int
     ) -> Driven:
         trace = thor.trace or PowerTrace()
-        up_w, down_w = _ramps(trace, script, start_ns)
+        up_w, down_w = ramps(trace, script, start_ns)
         decisions, step_s = policy.count.decisions, _STEP_NS / _S
         fault_s = min((span.from_s for span in script.faults), default=0.0)
         return Driven(
-            over_envelope=_over(trace, script, envelope_w, start_ns),
+            over_envelope=over_envelope(trace, script, envelope_w, start_ns),
             up_w_per_s=up_w,
             down_w_per_s=down_w,
             decisions_per_s=decisions / script.seconds,
@@ -187,19 +187,31 @@ def _happenings(script: Script) -> Iterator[tuple[float, FaultSpan | Order | tup
         yield span.until_s, (span, False)
 
 
-def _over(trace: PowerTrace, script: Script, envelope_w: float, start_ns: int) -> float:
+def over_envelope(trace: PowerTrace, script: Script, envelope_w: float, start_ns: int) -> float:
     """The largest mean over a second, over the limit of its time; seconds in which a lower one was being reached are judged by
-    the limit before."""
+    the limit before. Between two extremes means change linearly, so that those at a change of the limit are exact too."""
     means = trace.means()
-    limits_w = np.full(len(means.watts), envelope_w)
-    at_s = (means.until_ns - start_ns) / _S
-    for order in script.orders:
-        followed_s = order.at_s + (_FOLLOWED_S if order.watts is not None else 0.0)
-        limits_w[at_s >= followed_s] = envelope_w if order.watts is None else order.watts
-    return float((means.watts / limits_w).max()) if len(limits_w) else 0.0
+    if not means.watts.size:
+        return 0.0
+    worst, since_ns, limit_w = 0.0, int(means.until_ns[0]), envelope_w
+    for at_s, watts in (*_limits(script, envelope_w), (script.seconds + 1.0, envelope_w)):
+        until_ns = start_ns + round(at_s * _S)
+        inside = (means.until_ns >= since_ns) & (means.until_ns <= until_ns)
+        ends = np.interp([since_ns, until_ns], means.until_ns, means.watts)
+        worst = max(worst, float(means.watts[inside].max(initial=0.0)) / limit_w, float(ends.max()) / limit_w)
+        since_ns, limit_w = until_ns, watts
+    return worst
 
 
-def _ramps(trace: PowerTrace, script: Script, start_ns: int) -> tuple[float, float]:
+def _limits(script: Script, envelope_w: float) -> list[tuple[float, float]]:
+    """From when on which limit counts: a lower one once it had time to be reached."""
+    return [
+        (order.at_s, envelope_w) if order.watts is None else (order.at_s + _FOLLOWED_S, order.watts)
+        for order in script.orders
+    ]
+
+
+def ramps(trace: PowerTrace, script: Script, start_ns: int) -> tuple[float, float]:
     """The largest rise and fall from one second's mean to the next one's, where nobody else's load moved in either."""
     means = trace.means()
     up_w = down_w = 0.0
