@@ -32,14 +32,15 @@ from agent.emulator.stepped import AtOnce, SteppedClock
 from agent.emulator.thor import Activity, Background, EmulatedThor
 from agent.emulator.tree import create_tree
 from agent.emulator.truth import PowerTrace
+from agent.power.envelope import Terms
 from bench.power_script import FaultSpan, Order, Script, burst_w_for
 
 _S = 1_000_000_000
 _STEP_NS = _S // 10
 _WANTED_HZ = 10.0
 _MAXN = "0"
-_FOLLOWED_S = 2.0
-"""A lower envelope is reached within its ramp, and the mean over a second then needs one more."""
+_SETTLED_S = 1.5
+"""Once the ramp has reached a lower envelope, the mean over a second needs one more."""
 TOLERATED = 1.02
 
 
@@ -205,8 +206,11 @@ def over_envelope(trace: PowerTrace, script: Script, envelope_w: float, start_ns
 
 def _limits(script: Script, envelope_w: float) -> list[tuple[float, float]]:
     """From when on which limit counts: a lower one once it had time to be reached."""
+    down_w_per_s = Terms().down_w_per_s
     return [
-        (order.at_s, envelope_w) if order.watts is None else (order.at_s + _FOLLOWED_S, order.watts)
+        (order.at_s, envelope_w)
+        if order.watts is None
+        else (order.at_s + (envelope_w - order.watts) / down_w_per_s + _SETTLED_S, order.watts)
         for order in script.orders
     ]
 

@@ -28,7 +28,7 @@ _RUNG_W = 15.0
 """The ramp runs ahead of what is taken by a decision or two."""
 _SHOCK_W, _SHOCK_SHARE, _SHOCK_S = 6.0, 0.1, 30.0
 """An event takes some 110 W for 50 ms, which nobody sees coming."""
-_CREDITED_SHARE = 0.85
+_CREDITED_SHARE = 0.95
 _LATENCY_SPREAD = 1.6
 """The 99th percentile of a decision's seconds is taken for this many times their mean."""
 

@@ -47,7 +47,8 @@ def test_a_drive_has_a_step_of_the_air_and_spells_in_which_the_monitor_says_noth
 
 
 def test_a_second_is_judged_by_the_limit_in_force_once_that_had_time_to_be_reached() -> None:
-    trace = _trace((0.0, 10.0, 90.0), (10.0, 11.5, 80.0), (11.5, 20.0, 50.0))
+    """A drop of 30 W at 40 W a second, and one second and a half: from 12.25 s on."""
+    trace = _trace((0.0, 10.0, 90.0), (10.0, 11.75, 80.0), (11.75, 20.0, 50.0))
     assert over_envelope(trace, _script(), 90.0, 0) == pytest.approx(1.0)
     assert over_envelope(trace, _script(Order(10.0, 60.0)), 90.0, 0) == pytest.approx(1.08, abs=0.01)
     late = _trace((0.0, 14.0, 90.0), (14.0, 20.0, 50.0))
