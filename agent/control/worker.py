@@ -300,7 +300,7 @@ class DecideLoop:
 
     def _decide(self, seen: Observation, turn: Turn) -> None:
         sequence = self._post.epoch * DECISIONS_PER_EPOCH + self._made + 1
-        waited_ns = self._around.kept_waiting_ns()
+        waited_ns = self._around.kept_waiting_ns() if self._admission is not None else 0
         start_ns = self._clock.mono_ns()
         try:
             decision = self._policy.decide(seen, turn.knobs, sequence)
