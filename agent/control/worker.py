@@ -5,7 +5,6 @@ Must not know: how a release is verified or run, where observations come from, w
 `agent.app.worker` is the process around it. A worker may hang or die at any point; its boards' ages say so.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from agent.control.admission import Admission, Standing
 from agent.control.cadence import Cadence
 from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.shadow import Beside
+from agent.control.share import POWER_MAX_AGE_NS, allowed_by, share_hz
 from agent.errors import LatencyAdmissionError, MemoryLimitError, PolicyWorkerError
 from agent.ports import Clock
 from models.contract import PolicyContract
@@ -38,16 +38,6 @@ _NAP_NS = 40_000_000
 _ALIVE_NS = _S // 5
 """A worker with nothing to decide speaks this often: on trial, silence of a second is taken for a hang."""
 _AHEAD_NS = _S // 10
-_POWER_MAX_AGE_NS = 3 * _S
-_FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS = 1.0, 8, 2
-"""What an ordinary policy may take where nobody governs: inside every envelope, whatever the clock was left at."""
-_SHADOW_HZ = 2.0
-_BESIDE = frozenset(
-    (CandidateState.LOADING, CandidateState.SHADOW, CandidateState.READY, CandidateState.DRIVING)
-)
-"""While a candidate is in one of these, two workers are loaded."""
-_HALVED_HZ = 4.0
-"""From this rate on a candidate whose latency is looked at takes half: the driver keeps 2 Hz at least."""
 _SHADOW_KEPT = 2
 """Shadow decisions remembered: the follower may take over at the latest one or at the one before."""
 _MAX_FAILURES = 10
@@ -248,8 +238,8 @@ class DecideLoop:
         self._power.news(now_ns)
         self._selected.news(now_ns)
         contract = self._policy.contract
-        power = self._power.recent(now_ns, _POWER_MAX_AGE_NS)
-        hz, tokens, steps = _knobs(power)
+        power = self._power.recent(now_ns, POWER_MAX_AGE_NS)
+        hz, tokens, steps = allowed_by(power)
         selected = self._selected.latest
         driving = selected is not None and selected.record.epoch == self._post.epoch
         if driving and not self._drove:
@@ -259,13 +249,13 @@ class DecideLoop:
         hz = min(hz, self._around.decision_hz)
         driver_due_ns = None
         if selected is not None and not driving:
-            driver_period_ns = _period_ns(_share_hz(hz, candidate, driving=True))
+            driver_period_ns = _period_ns(share_hz(hz, candidate, driving=True))
             driver_due_ns = self._beside.driver_due_ns(selected.record, driver_period_ns, now_ns)
         tokens = max(0, min(tokens, contract.reasoning.max_tokens))
         knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
-        held = power is not None and now_ns < power.held_until_ns <= now_ns + _POWER_MAX_AGE_NS
+        held = power is not None and now_ns < power.held_until_ns <= now_ns + POWER_MAX_AGE_NS
         self._held_ns = now_ns if held else self._held_ns
-        period_ns = _period_ns(_share_hz(hz, candidate, driving=driving))
+        period_ns = _period_ns(share_hz(hz, candidate, driving=driving))
         return Turn(period_ns, knobs, driving, held, driver_due_ns)
 
     def _take_over(self) -> None:
@@ -337,29 +327,9 @@ class DecideLoop:
             raise PolicyWorkerError(f"{self._failures} decisions failed in a row, the last: {error}")
 
 
-def _share_hz(hz: float, candidate: int, *, driving: bool) -> float:
-    """This worker's part of the rate that the governor allows the device, beside a `candidate` in the state given.
-
-    A shadow takes a quarter at most, and half while its latency is looked at, so that this takes seconds. Both decide on the
-    same watts: were the shadow not paid for, a change of release would leave the envelope.
-    """
-    halved = candidate == CandidateState.SHADOW and hz >= _HALVED_HZ
-    shadow_hz = hz / 2 if halved else min(_SHADOW_HZ, hz / 4)
-    if not driving:
-        return shadow_hz
-    return hz - shadow_hz if candidate in _BESIDE else hz
-
-
 def _period_ns(hz: float) -> int:
     """0 for no decisions at all."""
     return round(_S / hz) if hz > 0 else 0
-
-
-def _knobs(power: PowerRecord | None) -> tuple[float, int, int]:
-    """Rate in Hz, tokens, flow steps: the governor's, or the most frugal where it is silent or makes no sense."""
-    if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz >= 0):
-        return _FRUGAL_HZ, _FRUGAL_TOKENS, _FRUGAL_FLOW_STEPS
-    return power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps
 
 
 def _check_plan(decision: Decision, seen: Observation, contract: PolicyContract) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agent.board.change import CandidateState
 from agent.board.feed import Feed
 from agent.board.records import (
     POWER,
@@ -24,14 +25,13 @@ from agent.board.records import (
     worker_board,
 )
 from agent.board.seqlock import BoardWriter
+from agent.control.cadence import Cadence
+from agent.control.share import POWER_MAX_AGE_NS, allowed_by, share_hz
 from agent.emulator.calibration import TOKENS_MEDIAN, TOKENS_SIGMA
 from agent.emulator.physics import EDGE, Decision, Workload
 from agent.emulator.thor import EmulatedThor, Pulse
 
 _S = 1_000_000_000
-POWER_MAX_AGE_NS = 3 * _S
-FRUGAL = (1.0, 8, 2)
-SHADOW_HZ = 2.0
 _ALIVE_NS = _S // 2
 _LATENCIES = 256
 _PART_S = 0.15
@@ -95,7 +95,7 @@ class StagedPolicy:
         self._board = BoardWriter(run / worker_board(worker), WORKER) if run else None
         self._power: Feed[PowerRecord] | None = Feed(run / POWER_BOARD, POWER) if run else None
         self._began_ns = self._free_ns = thor.now_ns
-        self._due_ns = 0
+        self._cadence = Cadence()
         self._seen = -1
         self._left: Decision | None = None
         self._start_ns = self._tokens = 0
@@ -122,8 +122,9 @@ class StagedPolicy:
         if self._power is None:
             return self.wanted_hz, work.max_tokens, work.flow_steps
         self._power.news(now_ns)
-        rate_hz, tokens, steps = knobs_of(self._power.recent(now_ns, POWER_MAX_AGE_NS))
-        rate_hz = share_hz(min(rate_hz, self.wanted_hz), driving=self.driving, beside=self.beside)
+        rate_hz, tokens, steps = allowed_by(self._power.recent(now_ns, POWER_MAX_AGE_NS))
+        candidate = CandidateState.READY if self.beside else CandidateState.NONE
+        rate_hz = share_hz(min(rate_hz, self.wanted_hz), candidate, driving=self.driving)
         return rate_hz, max(0, min(tokens, work.max_tokens)), max(1, min(steps, work.flow_steps))
 
     def _held_ns(self, now_ns: int) -> int:
@@ -132,12 +133,8 @@ class StagedPolicy:
         return power.held_until_ns if power else 0
 
     def _next(self, rate_hz: float, held_ns: int) -> tuple[int, int]:
-        """When the next decision begins, and on which observation: the latest one then, due with a tenth of jitter, and
-        never two in a row to catch up."""
-        period_ns = round(_S / rate_hz)
-        earliest_ns = self._due_ns - period_ns // 10 - self._began_ns
-        if self._due_ns:
-            earliest_ns = max(earliest_ns, self._seen * self._camera_ns + period_ns * 6 // 10)
+        """When the next decision begins, and on which observation: the latest one then."""
+        earliest_ns = self._cadence.earliest_ns(round(_S / rate_hz)) - self._began_ns
         first = max(-(-earliest_ns // self._camera_ns), self._seen + 1)
         start_ns = max(self._began_ns + first * self._camera_ns, self._free_ns, self._thor.now_ns, held_ns)
         return start_ns, (start_ns - self._began_ns) // self._camera_ns
@@ -168,13 +165,12 @@ class StagedPolicy:
         return pulse
 
     def _keep_phase(self, observation: int, period_ns: int) -> None:
-        """The rate is held in the mean where the observation was late by less than a period."""
+        """Count what was passed over, and when the next one is due."""
         seen_ns = self._began_ns + observation * self._camera_ns
-        if self._due_ns:
-            late = int((seen_ns - self._due_ns) / period_ns + 0.1)
+        if self._cadence.due_ns:
+            late = int((seen_ns - self._cadence.due_ns) / period_ns + 0.1)
             self.count.dropped += min(max(late, 0), observation - self._seen - 1)
-        in_phase = self._due_ns and seen_ns - self._due_ns < period_ns
-        self._due_ns = (self._due_ns if in_phase else seen_ns) + period_ns
+        self._cadence = self._cadence.after(seen_ns, period_ns)
         self._seen = observation
 
     def _drawn_tokens(self) -> int:
@@ -211,18 +207,3 @@ class StagedPolicy:
             latency_p99_ns=recent[len(recent) * 99 // 100],
             version=b"emulated",
         )
-
-
-def knobs_of(power: PowerRecord | None) -> tuple[float, int, int]:
-    """Rate in Hz, tokens, flow steps that a worker takes from the board; frugal where nobody governs."""
-    if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz >= 0):
-        return FRUGAL
-    return power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps
-
-
-def share_hz(hz: float, *, driving: bool, beside: bool) -> float:
-    """What a worker takes of the rate that the governor allows the device: a shadow a quarter and at most 2 Hz of it."""
-    shadow_hz = min(SHADOW_HZ, hz / 4)
-    if not driving:
-        return shadow_hz
-    return hz - shadow_hz if beside else hz

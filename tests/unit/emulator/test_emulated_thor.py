@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.jetson import Jetson
-from agent.board.change import CandidateState
 from agent.board.records import POWER, POWER_BOARD, WORKER, Worker, WorkerRecord, worker_board
 from agent.board.seqlock import BoardReader, BoardWriter
-from agent.control.worker import _knobs, _share_hz
 from agent.emulator.faults import Fault, inject
 from agent.emulator.load import LoadMeter
 from agent.emulator.physics import EDGE, Chip, Decision, Workload, latency_s
 from agent.emulator.places import CPU, GPU, NVPMODEL
 from agent.emulator.profile import GPU_MAX_HZ, GPU_MIN_HZ, ProfileName, gpu_frequencies_hz, profile_named
-from agent.emulator.pulses import Pace, StagedPolicy, knobs_of, share_hz
+from agent.emulator.pulses import Pace, StagedPolicy
 from agent.emulator.sysfs import hwmon_named, typed
 from agent.emulator.thor import IDLE_W, Activity, Background, EmulatedThor
 from agent.emulator.tree import create_tree
@@ -328,17 +326,6 @@ def test_three_seconds_after_power_died_the_stand_in_is_frugal(governed: Governe
     last = governed.drive(10.0, rate_hz=None)
     assert last.decisions - died == pytest.approx(10, abs=1)
     assert last.latency_last_ns < governed.policy.latencies_ns[0]
-
-
-@pytest.mark.parametrize("rate_hz", [0.0, 0.5, 7.0, float("nan"), float("inf"), -1.0, None])
-def test_the_stand_in_takes_the_knobs_that_the_worker_takes(rate_hz: float | None) -> None:
-    record = None if rate_hz is None else BLANK_POWER._replace(decision_rate_hz=rate_hz, flow_steps=4)
-    assert knobs_of(record) == _knobs(record)
-    for driving in (True, False):
-        for beside in (True, False):
-            mine = share_hz(6.0, driving=driving, beside=beside)
-            candidate = CandidateState.READY if beside else CandidateState.NONE
-            assert mine == _share_hz(6.0, candidate, driving=driving)
 
 
 def test_what_real_workers_count_becomes_pulses(tmp_path: Path) -> None:
