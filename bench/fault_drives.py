@@ -16,8 +16,7 @@ import numpy as np
 from bench.rig import Course, Driver, drive
 from bench.variants import variant
 from bench.worker_faults import Fault
-from models.contract import PolicyContract
-from models.digest import Digest
+from bench.wrapped import Wrapped
 from models.reference.evaluate import EVALUATION_SEED
 from models.reference.world.classes import CLASSES
 from models.release.family import family_of
@@ -69,22 +68,12 @@ def driven(driver: Driver, seed: int, fault: Fault) -> FaultDrive:
     )
 
 
-class Remembered:
+class Remembered(Wrapped):
     """A policy that does not compute twice what it was asked before: the drives of a seed are one until the fault begins."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self._known: dict[bytes, Decision] = {}
-
-    @property
-    def release_digest(self) -> Digest:
-        """The policy's own."""
-        return self._policy.release_digest
-
-    @property
-    def contract(self) -> PolicyContract:
-        """The policy's own."""
-        return self._policy.contract
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
         """What the policy decides on the same observation, knobs and seed."""

@@ -25,8 +25,7 @@ from agent.board.feed import Feed
 from agent.config import load_config
 from agent.control.worker import LoadedPolicy, PolicyLoader
 from agent.ports import Clock
-from models.contract import PolicyContract
-from models.digest import Digest
+from bench.wrapped import Wrapped
 from models.errors import PolicyFailedError
 from models.runtime.policy import Decision, Knobs, Observation, Policy
 
@@ -81,24 +80,15 @@ class Trial:
         )
 
 
-class FaultyPolicy:
+class FaultyPolicy(Wrapped):
     """`policy`, until it is time to break. `promised_ns` is the latency that its release promises."""
 
     def __init__(self, policy: Policy, order: Order, trial: Trial, promised_ns: int, breach: Path) -> None:
-        self._policy, self._order, self._trial = policy, order, trial
+        super().__init__(policy)
+        self._order, self._trial = order, trial
         self._promised_ns, self._breach = promised_ns, breach
         self._driven = 0
         self._told = False
-
-    @property
-    def release_digest(self) -> Digest:
-        """Of the release that was loaded."""
-        return self._policy.release_digest
-
-    @property
-    def contract(self) -> PolicyContract:
-        """Of the release that was loaded."""
-        return self._policy.contract
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
         """As the policy decides. Raises `PolicyFailedError` where that is the fault."""

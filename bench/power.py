@@ -41,7 +41,6 @@ def run(arguments: list[str]) -> dict[str, object]:
         envelopes = _by_envelope(pool, profile, options)
         faults = _by_fault(pool, profile, options)
         orders = _orders(pool, profile, options)
-    worst = [figures for figures in envelopes.values() if figures["decisions_vs_best_static"] is not None]
     return {
         "emulated": True,
         "profile": options.profile,
@@ -57,13 +56,18 @@ def run(arguments: list[str]) -> dict[str, object]:
         "up_w_per_s": max(figures["up_w_per_s"] for figures in envelopes.values()),
         "down_w_per_s": max(figures["down_w_per_s"] for figures in envelopes.values()),
         "ramp_limits_w_per_s": [Terms().up_w_per_s, Terms().down_w_per_s],
-        "decisions_vs_best_static": min((f["decisions_vs_best_static"] for f in worst), default=None),
-        "decisions_vs_best_fixed_rate": min(f["decisions_vs_best_fixed_rate"] for f in envelopes.values()),
+        "decisions_vs_best_static": _least(envelopes, "decisions_vs_best_static"),
+        "decisions_vs_best_fixed_rate": _least(envelopes, "decisions_vs_best_fixed_rate"),
         "envelopes": envelopes,
         "faults": faults,
         "orders": orders,
         "calibration": [asdict(anchor) for anchor in calibration()],
     }
+
+
+def _least(envelopes: dict[str, Row], figure: str) -> float | None:
+    """The least of those envelopes in which there is one: where nothing to compare with stays inside, there is none."""
+    return min((row[figure] for row in envelopes.values() if row[figure] is not None), default=None)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -142,7 +146,7 @@ def _compared(
         if static is None
         else drive.decisions_per_s / inside[static].decisions_per_s,
         "best_fixed_rate_mode": None if rate is None else name[rate],
-        "decisions_vs_best_fixed_rate": float("inf")
+        "decisions_vs_best_fixed_rate": None
         if rate is None
         else drive.decisions_per_s / slowed[rate].decisions_per_s,
         "joules_per_decision": drive.joules_per_decision,

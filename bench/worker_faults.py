@@ -18,8 +18,7 @@ import numpy as np
 from agent.control.worker import LoadedPolicy, ObservationSource
 from agent.ports import Clock
 from bench.turns import Bell
-from models.contract import PolicyContract
-from models.digest import Digest
+from bench.wrapped import Wrapped
 from models.release.manifest import ReleaseLimits
 from models.runtime.policy import Decision, Knobs, Observation, Policy
 
@@ -83,22 +82,13 @@ class Ill:
         return fault is self.fault and mono_ns >= self.begins_ns
 
 
-class FaultyPolicy:
+class FaultyPolicy(Wrapped):
     """`policy`, in virtual time and with a fault."""
 
     def __init__(self, policy: Policy, clock: Clock, pace: Pace, ill: Ill) -> None:
-        self._policy, self._clock, self._pace, self._ill = policy, clock, pace, ill
+        super().__init__(policy)
+        self._clock, self._pace, self._ill = clock, pace, ill
         self._made: deque[Decision] = deque(maxlen=_PAST_DECISIONS)
-
-    @property
-    def release_digest(self) -> Digest:
-        """The policy's own."""
-        return self._policy.release_digest
-
-    @property
-    def contract(self) -> PolicyContract:
-        """The policy's own."""
-        return self._policy.contract
 
     def decide(self, observation: Observation, knobs: Knobs, seed: int) -> Decision:
         """Decide, which takes its time. Raises what the policy raises."""
