@@ -108,7 +108,9 @@ def is_kept(sight: DeviceSight, order: StoredEnvelope) -> bool:
 
 
 def _waits_for(sight: DeviceSight, order: StoredEnvelope) -> bool:
-    return sight.presence is Presence.ONLINE and not is_kept(sight, order)
+    """One that keeps a later order, as after a server came back from a backup, would only call this one stale."""
+    kept = sight.state.envelope_sequence if sight.state else 0
+    return sight.presence is Presence.ONLINE and kept < order.sequence
 
 
 def _check(devices: Sequence[str], expires_utc_ns: int, utc_ns: int) -> None:

@@ -99,11 +99,12 @@ class Jetson:
 
     def over_current_events(self) -> int:
         """Over-current events of all three kinds since the device's boot; raises `SensorError`."""
-        if self._events is None:
-            raise SensorError("no soctherm_oc device")
         try:
+            if self._events is None:
+                raise FileNotFoundError("no soctherm_oc device")
             return sum(int(read_text(self._events / f"oc{kind}_event_cnt")) for kind in (1, 2, 3))
         except (OSError, ValueError) as error:
+            self._look_again()
             raise SensorError(f"over-current counters cannot be read: {error}") from error
 
     def gpu_frequencies_hz(self) -> tuple[int, ...]:
@@ -147,7 +148,12 @@ class Jetson:
         command = [str(self._root / _NVPMODEL), "-q"]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_QUERY_TIMEOUT_S, check=False
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_QUERY_TIMEOUT_S,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SensorError(f"nvpmodel cannot be asked: {error}") from error
@@ -164,9 +170,12 @@ class Jetson:
             except SensorError:
                 pass  # named below, and the governor assumes the worst
         failing.append(name)
-        if now - self._looked_ns > _LOOK_AGAIN_NS:
-            self._look()
+        self._look_again()
         return None
+
+    def _look_again(self) -> None:
+        if self._clock.mono_ns() - self._looked_ns > _LOOK_AGAIN_NS:
+            self._look()
 
     def _look(self) -> None:
         """Find rails and zones: numbers change between boots, so names decide."""

@@ -101,7 +101,7 @@ def show(now: EnvelopeNow, *, as_json: bool, console: Console) -> None:
         ("configuration", _said(now.config_w)),
         ("fleet", _said(now.ordered.fleet_w)),
         ("local", _said(now.ordered.local_w)),
-        ("governor holds", "power does not run" if now.governor_w is None else _said(now.governor_w)),
+        ("governor was told", "power does not run" if now.governor_w is None else _said(now.governor_w)),
     ):
         table.add_row(name, text)
     console.print(table)

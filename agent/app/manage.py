@@ -23,13 +23,13 @@ from agent.adapters.mqtt import Caller, MqttTransport
 from agent.adapters.plant_file import read_plant
 from agent.adapters.systemd import Notifier
 from agent.app.inbox import Inbox, Receivers
+from agent.app.ordered import OrderedEnvelope
 from agent.board.change import UPDATE, UPDATE_BOARD, UpdateRecord
 from agent.board.layout import bytes_from_text
 from agent.board.records import ENVELOPE, FLEET_ENVELOPE_BOARD, raw_from_digest
 from agent.board.seqlock import BoardWriter
 from agent.config import AgentConfig
 from agent.power.limits import Limits
-from agent.power.ordered import OrderedEnvelope
 from agent.telemetry.courier import Courier
 from agent.telemetry.events import EventLog
 from agent.telemetry.recorder import Recorder, TelemetryWorld

@@ -30,7 +30,7 @@ from agent.power.meters import PowerMeters, WorkMeter
 from agent.power.modes import NO_CAP, PowerMode
 from agent.power.progress import WorkersMeter
 from agent.power.promise import Promise
-from agent.power.state import GovernorState, Readings, started
+from agent.power.state import GovernorState, Readings, moved, started
 
 _LOG = logging.getLogger("roskva.power")
 _S = 1_000_000_000
@@ -112,7 +112,7 @@ class PowerLoop:
             self._heat, self._heat_ns = self._device.heat(), now
         if self._mode.follow(now):
             self._knobs = self._knobs_now()
-            self._state = started(self._knobs, self._limit.watts, terms_of(self._config.power), now)
+            self._state = moved(self._state, self._knobs, now)
         self._govern(now, power, doubt, known=known)
 
     def close(self) -> None:

@@ -8,10 +8,12 @@ Must not know: physics, the agent. It refuses a tree that does not say that it i
 import contextlib
 import fcntl
 import json
+import math
 import os
 from enum import StrEnum
 from pathlib import Path
 
+from agent.adapters.jetson import is_emulated
 from agent.emulator.places import FAULTS, GPU, HWMON
 from agent.emulator.sysfs import hwmon_named, typed
 from models.errors import UsageError
@@ -48,6 +50,7 @@ _DEFAULT_SENSOR = {
     Fault.STUCK_SENSOR: "VIN",
     Fault.NEGATIVE_SENSOR: "VIN",
 }
+_TAKES_VALUE = (Fault.STUCK_SENSOR, Fault.OVER_CURRENT_BURSTS, Fault.HOT_AMBIENT)
 _HOT_AMBIENT_C = 45.0
 _NEGATIVE = "-25000000\n"
 _ASKS_AGAIN = Path("/dev/ptmx")
@@ -61,6 +64,8 @@ def inject(root: Path, fault: Fault, *, sensor: str | None = None, value: float 
     """
     _require_emulated(root)
     takes_sensor = fault in _DEFAULT_SENSOR
+    if value is not None and (fault not in _TAKES_VALUE or not math.isfinite(value)):
+        raise UsageError(f"{fault} takes no value of {value:g}; {', '.join(_TAKES_VALUE)} take a finite one")
     if sensor is not None and not takes_sensor:
         raise UsageError(f"{fault} is no fault of one sensor")
     if fault is Fault.HWMON_RENUMBERING:
@@ -159,8 +164,6 @@ def _sealed(content: bytes) -> int:
 
 
 def _require_emulated(root: Path) -> None:
-    from agent.adapters.jetson import is_emulated  # psutil comes with it, and `nvpmodel` has to be quick
-
     if not is_emulated(root):
         raise UsageError(f"{root} is not the root of an emulated device")
 

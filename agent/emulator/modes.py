@@ -8,7 +8,6 @@ from pathlib import Path
 
 from agent.emulator.places import MODE_STATUS, TEGRA_RELEASE
 from agent.emulator.profile import CPU_MAX_KHZ, GPU_MAX_HZ, Profile, ProfileName, profile_named
-from agent.power.modes import PowerMode
 
 
 class ModeInForce:
@@ -23,11 +22,6 @@ class ModeInForce:
         self._seen: tuple[int, int] | None = None
         self._mode = self._profile.mode(self._profile.default_mode if number is None else number)
         self.look()
-
-    @property
-    def mode(self) -> PowerMode:
-        """The mode itself."""
-        return self._mode
 
     @property
     def gpu_max_hz(self) -> int:

@@ -22,7 +22,7 @@ NVD_MAX_HZ = 1_692_000_000
 TPCS = 10
 _CAP_120W_HZ, _CAP_GATED_HZ = 1_386_000_000, 1_530_000_000
 _GATED_TPCS = 6
-"""ASSUMED: what masks 17353 and 15873 leave running. Their bits are not published; a bench repeats with 5 and 8."""
+"""ASSUMED: what masks 17353 and 15873 leave running. Their bits are not published."""
 _ALL_TPCS_MASKS = frozenset((64, 512))
 
 
@@ -98,5 +98,3 @@ _R38 = Profile(
     has_vin_label=False,
 )
 """The first releases had these two modes and no label at the module's monitor."""
-CUSTOM_40W = PowerMode(40, "CUSTOM_40W", 603_000_000, 17_353, 1_998_000, 6)
-"""No mode of the vendor's: none of 40 W was found in any source. For comparisons that say so."""

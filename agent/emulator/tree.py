@@ -204,7 +204,7 @@ def _link_hwmon(root: Path, devices: dict[str, Files], rng: random.Random) -> No
 
 
 def _shuffled(count: int, rng: random.Random) -> list[int]:
-    """0 to `count` - 1 in the order of a boot. No array library: `nvpmodel` imports this and has to be quick."""
+    """0 to `count` - 1 in the order of a boot."""
     return rng.sample(range(count), count)
 
 

@@ -27,6 +27,7 @@ class Agreement:
     def doubt(self, sample: PowerSample, mono_ns: int) -> str:
         """Why this sample's module power isn't believed, empty where it is."""
         if sample.module_w is None:
+            self._value = None
             return ""
         reason = self._stuck(sample.module_w, mono_ns) or self._contradicted(sample)
         self._against = self._against + 1 if reason else 0

@@ -133,7 +133,8 @@ def fitting(costs: Costs, knobs: KnobRange, clock_hz: int, allowed_w: float) -> 
         paced = costs.paced(setting, allowed_w, knobs.decision_hz)
         if paced.decision_rate_hz >= floor_hz:
             return paced
-    frugal = (replace(knobs.hold(), gpu_max_freq_hz=hz) for hz in knobs.clocks_hz)
+    clocks_hz = [hz for hz in knobs.clocks_hz if hz <= clock_hz] or knobs.clocks_hz[:1]
+    frugal = (replace(knobs.hold(), gpu_max_freq_hz=hz) for hz in clocks_hz)
     creeping = costs.paced(min(frugal, key=costs.joules_at), allowed_w, knobs.decision_hz, 1.0)
     return creeping if creeping.decision_rate_hz >= creep_hz else knobs.hold()
 

@@ -118,3 +118,21 @@ def started(knobs: KnobRange, limit_w: float, terms: Terms, mono_ns: int) -> Gov
         trim_after_ns=mono_ns + TRIM_NS,
         now_ns=mono_ns,
     )
+
+
+def moved(state: GovernorState, knobs: KnobRange, mono_ns: int) -> GovernorState:
+    """`state` in another power mode: what clocks do is learned anew; limit, heat, others and an over-current event stay."""
+    anew = started(knobs, state.envelope.limit_w, state.envelope.terms, mono_ns)
+    tripped = state.trim_after_ns > mono_ns + TRIM_NS
+    lower_hz = max((hz for hz in knobs.clocks_hz if hz <= state.clock_hz), default=knobs.clocks_hz[0])
+    kept = replace(
+        anew,
+        envelope=state.envelope,
+        idle_w=state.idle_w,
+        felt_w=state.felt_w,
+        blind_w=state.blind_w,
+        shock_w=state.shock_w,
+        clock_hz=lower_hz if tripped else anew.clock_hz,
+        trim_after_ns=max(anew.trim_after_ns, state.trim_after_ns),
+    )
+    return replace(kept, risen_w=min(kept.standing_w, kept.target_w))

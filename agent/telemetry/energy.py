@@ -1,7 +1,7 @@
 """What a decision and a metre take: module energy of the last minute, by what was done with it.
 
 Owns: the window and the two quotients. Must not know: the wire, who asks.
-Idle power and decisions in shadow are part of it: it is what the vehicle's battery gives for a decision that drives.
+Idle power is part of it, and a decision in shadow counts like one that drives: it is what the battery gives for a decision.
 """
 
 import math

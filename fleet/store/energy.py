@@ -12,7 +12,7 @@ from fleet.store import tables
 from models.wire.messages import DecisionRecord
 
 MOST_J = 100_000.0
-"""Of one decision: 130 W for a quarter of an hour. What says more is kept, and not added up."""
+"""Of one decision: 130 W for almost 13 minutes. What says more is kept, and not added up."""
 
 
 def energy_of(decisions: Iterable[tuple[str, DecisionRecord]]) -> list[ReleaseEnergy]:

@@ -220,3 +220,25 @@ def _hwmon_link(root: Path, name: str) -> Path:
 def _zone(root: Path, kind: str) -> Path:
     zones = (root / THERMAL).glob("thermal_zone*")
     return next(zone / "temp" for zone in zones if (zone / "type").read_text().strip() == kind)
+
+
+def test_over_current_counters_that_appear_later_are_found(root: Path) -> None:
+    clock = FakeClock()
+    device = hwmon_named(root, "soctherm_oc")
+    (device / "name").rename(device / "gone")
+    jetson = Jetson(root, clock)
+    with pytest.raises(SensorError, match="soctherm_oc"):
+        jetson.over_current_events()
+    (device / "gone").rename(device / "name")
+    clock.advance(6)
+    with pytest.raises(SensorError):
+        jetson.over_current_events()
+    assert jetson.over_current_events() == 0
+
+
+def test_an_nvpmodel_that_answers_in_no_encoding_is_not_believed(root: Path) -> None:
+    command = root / "usr/sbin/nvpmodel"
+    command.write_text("#!/bin/sh\nprintf 'NV Power \\377\\n'\n")
+    command.chmod(0o755)
+    with pytest.raises(SensorError):
+        Jetson(root, FakeClock()).power_mode()

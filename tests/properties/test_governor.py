@@ -24,7 +24,7 @@ READINGS = st.builds(
     mono_ns=st.one_of(st.integers(0, 2 * S), st.integers(-(10**13), 10**13)),
     module_w=ANY,
     past_j=st.one_of(
-        st.just(()), st.tuples(*[st.floats()] * len(AHEAD_S)), st.tuples(*[st.floats(0, 90)] * 4)
+        st.just(()), st.tuples(*[st.floats()] * len(AHEAD_S)), st.tuples(*[st.floats(0, 90)] * len(AHEAD_S))
     ),
     steady_w=ANY,
     decisions_per_s=ANY,
@@ -36,6 +36,7 @@ READINGS = st.builds(
     idle=st.booleans(),
     throttled=st.booleans(),
     over_current=st.integers(0, 10**6),
+    past_decisions=st.tuples(*[st.integers(0, 40)] * len(AHEAD_S)),
 )
 CALM = Readings(0, 60.0, (), 60.0, 5.0, 0.1, 50.0, CLOCKS_HZ[-1], 90.0)
 

@@ -278,3 +278,13 @@ def _await_rpm(rpm: Path, wanted: Callable[[int], bool]) -> None:
     while not wanted(int(rpm.read_text())):
         assert time.monotonic() < deadline, f"the fan says {rpm.read_text()}"
         threading.Event().wait(0.05)
+
+
+@pytest.mark.parametrize(("fault", "value"), [(Fault.STUCK_SENSOR, float("nan")), (Fault.FAN_FAILURE, 3.0)])
+def test_a_value_that_no_fault_can_have_is_refused_and_moves_nothing(
+    site: Site, fault: Fault, value: float
+) -> None:
+    with pytest.raises(UsageError, match="value"):
+        inject(site.root, fault, value=value)
+    assert active(site.root) == frozenset()
+    assert site.jetson.power().failing == ()

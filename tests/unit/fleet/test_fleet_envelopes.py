@@ -112,3 +112,13 @@ def test_a_device_that_was_off_gets_its_order_when_it_comes_back(office: Office)
     office.envelopes.remind()
     assert office.orders()[-1].sequence == order.sequence
     assert len(office.sent.sent) == 2
+
+
+def test_a_device_that_keeps_a_later_order_is_not_sent_the_earlier_one_for_ever(office: Office) -> None:
+    """As after a server came back from a backup."""
+    (order,) = office.envelopes.order(["thor-1"], 60.0)
+    for _ in range(5):
+        office.clock.pass_s(60)
+        office.says("thor-1", order.sequence + 7)
+        office.envelopes.remind()
+    assert len(office.sent.sent) == 1

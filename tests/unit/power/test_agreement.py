@@ -48,3 +48,10 @@ def test_a_missing_figure_is_no_contradiction() -> None:
     assert agreement.doubt(_sample(None), 0) == ""
     sample = PowerSample(10.0, None, 40.0, ("VDD_GPU",))
     assert {agreement.doubt(sample, tenth * TENTH) for tenth in range(9)} == {""}
+
+
+def test_a_sensor_that_comes_back_with_the_digits_it_had_is_believed() -> None:
+    agreement = Agreement()
+    agreement.doubt(_sample(60.0), 0)
+    said = [agreement.doubt(_sample(None), tenth * TENTH) for tenth in range(1, 40)]
+    assert {*said, agreement.doubt(_sample(60.0), 40 * TENTH)} == {""}

@@ -125,3 +125,9 @@ def test_without_a_clock_table_the_clock_is_no_knob() -> None:
 
 def test_a_device_that_shall_decide_seldom_may_do_so() -> None:
     assert fitting(COSTS, knob_range(0.5, CLOCKS), TOP, 30.0).decision_rate_hz == 0.5
+
+
+def test_no_setting_raises_the_clock_above_the_resting_one() -> None:
+    for clock_hz in KNOBS.clocks_hz:
+        for allowed_w in range(4, 60):
+            assert fitting(COSTS, KNOBS, clock_hz, float(allowed_w)).gpu_max_freq_hz <= clock_hz

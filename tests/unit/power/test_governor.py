@@ -9,7 +9,7 @@ import pytest
 from agent.power.costs import KnobRange, knob_range
 from agent.power.envelope import Terms
 from agent.power.governor import governed
-from agent.power.state import AHEAD_S, ASSUMED_IDLE_W, ASSUMED_J, GovernorState, Readings, started
+from agent.power.state import AHEAD_S, ASSUMED_IDLE_W, ASSUMED_J, GovernorState, Readings, moved, started
 
 CLOCKS = tuple(range(315_000_000, 1_575_000_001, 45_000_000))
 KNOBS = knob_range(10.0, CLOCKS)
@@ -298,3 +298,15 @@ def test_without_a_clock_table_the_clock_is_no_knob() -> None:
     states = _driven(20, started(knobs, 60.0, Terms(), 0), knobs=knobs)
     assert {state.setting.gpu_max_freq_hz for state in states} == {0}
     assert states[-1].setting.decision_rate_hz > 1.0
+
+
+def test_another_power_mode_forgets_neither_heat_nor_limit_nor_an_over_current_event(
+    settled: GovernorState,
+) -> None:
+    hot = _driven(10, settled, change=lambda told: replace(told, hottest_c=97.0))[-1]
+    tripped = governed(hot, replace(_readings(hot), over_current=3), KNOBS)
+    after = moved(tripped, knob_range(10.0, CLOCKS[:-4]), tripped.now_ns)
+    assert after.envelope == tripped.envelope
+    assert (after.shock_w, after.trim_after_ns) == (tripped.shock_w, tripped.trim_after_ns)
+    assert after.clock_hz <= tripped.clock_hz
+    assert after.setting.decision_rate_hz == 0

@@ -56,31 +56,38 @@ class Bench:
     def drive(self, seconds: float, governed: bool = True) -> PowerTrace:
         """Drive on, and give the true power of that time."""
         self.thor.trace = PowerTrace()
+        self.drive_on(seconds, governed)
+        return self.thor.trace
+
+    def drive_on(self, seconds: float, governed: bool = True) -> None:
+        """Drive on, with the trace that there is."""
         for _ in range(round(seconds * 10)):
             self.clock.advance(0.1)
             now = self.clock.mono_ns()
             self.thor.advance(now, Activity(self.worker.advance(now)))
             if governed:
                 self.loop.sample()
-        return self.thor.trace
 
 
 @pytest.mark.parametrize("envelope_w", [40.0, 55.0, 70.0, 90.0, 120.0])
 def test_an_emulated_thor_stays_inside_its_envelope_while_the_policy_drives(
     tmp_path: Path, envelope_w: float
 ) -> None:
-    bench, largest_w = Bench(tmp_path, envelope_w, seed=2), 0.0
+    """By 2 % at most in any second, those too in which thoughts become longer."""
+    bench = Bench(tmp_path, envelope_w, seed=2)
+    driven = bench.drive(0.0)
     for tokens in (14, 4, 14, 9):
         bench.worker.tokens = tokens
-        driven = bench.drive(12.0)
-        largest_w = max(largest_w, driven.max_mean_w())
-    assert largest_w <= 1.02 * envelope_w
-    assert driven.max_mean_w() >= 0.75 * envelope_w
+        bench.drive_on(12.0)
+    assert 0.75 * envelope_w <= driven.max_mean_w() <= 1.02 * envelope_w
 
 
 def test_without_the_governor_the_same_load_would_leave_the_envelope(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, 130.0, seed=2)
-    assert bench.drive(60.0).max_mean_w() > 95.0
+    thor = EmulatedThor(None, 2, mode=0)
+    policy = StagedPolicy(None, thor, 2, pace=Pace(wanted_hz=12.0, camera_hz=12.0), tokens=14)
+    thor.advance(12 * 10**9, Activity(policy.advance(12 * 10**9)))
+    assert thor.trace is not None
+    assert thor.trace.max_mean_w() > 1.2 * 90.0
 
 
 def test_when_power_dies_the_policy_takes_its_frugal_knobs(tmp_path: Path) -> None:

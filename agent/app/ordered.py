@@ -31,8 +31,6 @@ class OrderedEnvelope:
         self._lock = threading.Lock()
         self._waiting: EnvelopeOrder | None = None
         self._unsaved = self._said_unsaved = False
-        self.stale = 0
-        """Orders that came after a later one."""
         self.order = self._read()
         self._publish()
 
@@ -56,7 +54,6 @@ class OrderedEnvelope:
         kept = self.order
         if kept is not None and order.sequence <= kept.sequence:
             if order != kept:
-                self.stale += 1
                 self._events.record("envelope-stale", f"order {order.sequence} came after {kept.sequence}")
             return
         self.order, self._unsaved = order, True
