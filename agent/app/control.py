@@ -56,7 +56,10 @@ class PythonSpawner:
     def promote(self, pid: int) -> None:
         """Let a worker take what the driver may."""
         if not promote(pid, WORKER_NICE):
-            _LOG.warning("worker %d drives with a candidate's limits: the kernel does not lift them", pid)
+            _LOG.warning(
+                "worker %d drives as nice as a candidate: grant roskva-control LimitNICE=+5, or run it as root",
+                pid,
+            )
 
     def _spawn(self, program: tuple[str, ...], words: tuple[str, ...]) -> Child:
         common = ("--root", str(self.root), "--parent", str(os.getpid()))

@@ -18,7 +18,7 @@ from models.errors import RoskvaError
 app = typer.Typer(help="The agent of one device.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 MANAGE_NICENESS = 10
-"""Above that of the policy workers: fetching and hashing take what deciding leaves."""
+"""Above that of the worker that drives: fetching and hashing take what deciding leaves."""
 
 Root = Annotated[Path, typer.Option(help="The device's root directory; / on hardware.")]
 

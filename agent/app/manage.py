@@ -1,7 +1,7 @@
 """The `manage` process: network, updates, telemetry. It may be slow and it may crash; the robot drives on.
 
 Owns: the wiring of one device's manage side, its threads, its end. Threads: this one (state, watchdog),
-updates, telemetry, and the transport's.
+updates, telemetry, the host's figures, and the transport's.
 Must not know: control's workings; it meets `control` at boards and rings only.
 """
 

@@ -29,8 +29,10 @@ def confine(nice: int, memory_bytes: int) -> None:
 def promote(pid: int, nice: int) -> bool:
     """Give all threads of `pid` this `nice` and lift its limit of memory; whether the kernel allowed both.
 
-    A lower niceness takes RLIMIT_NICE of 20 - `nice` at least, or CAP_SYS_NICE.
+    A lower niceness takes RLIMIT_NICE of 20 - `nice` at least, or CAP_SYS_NICE. A `pid` of 0 is nobody.
     """
+    if pid <= 0:  # to the kernel it would be whoever calls
+        return False
     try:
         most_bytes = resource.prlimit(pid, resource.RLIMIT_DATA)[1]
         resource.prlimit(pid, resource.RLIMIT_DATA, (most_bytes, most_bytes))

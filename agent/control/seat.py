@@ -83,7 +83,7 @@ class _Occupied:
 
     @property
     def pid(self) -> int:
-        """The number of the process that was started here last, 0 where none was."""
+        """The number of the process that is in the seat, 0 where none is."""
         return self._child.pid if self._child else 0
 
     def end(self) -> None:

@@ -21,7 +21,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class LeftOver:
     """What a supervisor before this one left on the boards: its last epoch and order, and what it had selected."""
 
     epoch: int
@@ -29,7 +29,7 @@ class Earlier:
     selection: Selection
 
 
-def earlier(run: Path, mono_ns: int) -> Earlier:
+def left_over(run: Path, mono_ns: int) -> LeftOver:
     """Epochs go on above every epoch that any worker had; the last selection stays until another worker is ready."""
     policy: Feed[PolicyRecord] = Feed(run / POLICY_BOARD, POLICY)
     policy.news(mono_ns)
@@ -42,7 +42,7 @@ def earlier(run: Path, mono_ns: int) -> Earlier:
         worker.close()
     policy.close()
     if policy.latest is None:
-        return Earlier(max(epochs), 0, Selection(Worker.A, 0, raw_from_digest(None)))
+        return LeftOver(max(epochs), 0, Selection(Worker.A, 0, raw_from_digest(None)))
     last = policy.latest.record
     selection = Selection(Worker(last.worker & 1), last.epoch, last.digest)
-    return Earlier(max(*epochs, last.epoch), last.request, selection)
+    return LeftOver(max(*epochs, last.epoch), last.request, selection)

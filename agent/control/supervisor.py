@@ -24,7 +24,7 @@ from agent.board.records import (
 from agent.board.seqlock import BoardWriter
 from agent.control.plan import FollowRules
 from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
-from agent.control.selection import Selection, earlier
+from agent.control.selection import Selection, left_over
 from agent.control.swap import ROWS, SHOWN, Do, On, Step, next_row
 from agent.control.watch import TrialWatch
 from agent.ports import Clock
@@ -73,7 +73,7 @@ class Supervisor:
         self._swap: Feed[SwapRecord] = Feed(run / SWAP_BOARD, SWAP)
         self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
         self._policy = BoardWriter(run / POLICY_BOARD, POLICY)
-        before = earlier(run, clock.mono_ns())
+        before = left_over(run, clock.mono_ns())
         self._epoch, self._request = before.epoch, before.request
         self._selection = before.selection
         self._seats: dict[Worker, Seat] = {}

@@ -8,7 +8,7 @@ look at a release, what is given back too late may cost more.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from agent.board.records import LoopState
@@ -38,8 +38,9 @@ class Look(NamedTuple):
 
     `slow` decisions took longer than promised, `failed` ones gave no plan that could be followed. `may_drive`: somebody
     shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a
-    person took the wheel. `envelope_w` is the limit that was ordered, NaN where it is unknown. `energy_j` is the module's, since whenever that began, NaN where it is unknown; `beside` are the
-    decisions of the worker that drove before, which takes its share; `max_decision_j` is promised, NaN where nothing is.
+    person took the wheel. `envelope_w` is the limit that was ordered, NaN where it is unknown. `energy_j` is the module's,
+    since whenever that began, NaN where it is unknown; `beside` are the decisions of the worker that drove before, which
+    takes its share; `max_decision_j` is promised, NaN where nothing is.
     """
 
     mono_ns: int
@@ -116,13 +117,16 @@ def begun(look: Look) -> Trial:
 def judged(trial: Trial, look: Look) -> Trial | Breach:
     """`trial` after `look`, or the first breach that it shows."""
     if look.ticks < trial.last.ticks or look.decisions < trial.last.decisions:
-        return begun(look)  # another follower or worker counts anew
+        # Another follower or worker counts anew; the governor is where it was.
+        return replace(begun(look), falling_ns=trial.falling_ns)
     grown = _grown(trial, look)
     return next((breach for check in _CHECKS if (breach := check(grown))), grown)
 
 
 def _grown(trial: Trial, look: Look) -> Trial:
     before = trial.last
+    if math.isnan(look.envelope_w):  # what was known last is what was lowered from
+        look = look._replace(envelope_w=before.envelope_w)
     since_ns = look.mono_ns - before.mono_ns
     held_up_ns = look.mono_ns if since_ns > _HELD_UP_NS else trial.held_up_ns
     # The loop's board is a few ticks old: what it tells shortly after a standstill is of the standstill.
@@ -155,8 +159,10 @@ def _falling_ns(trial: Trial, look: Look) -> int:
 
 
 def _counts_on(before: Look, look: Look) -> bool:
-    """Whether the energy and the decisions of both workers were counted all the while from `before` to `look`."""
-    return look.energy_j >= before.energy_j and look.beside >= before.beside
+    """Whether the energy and the decisions of both workers were counted all the while from `before` to `look`, and decisions
+    could be made: an idle module takes joules that nobody decides for."""
+    counted = look.energy_j >= before.energy_j and look.beside >= before.beside
+    return counted and before.may_drive and look.may_drive
 
 
 def _failed(trial: Trial) -> Breach | None:

@@ -134,7 +134,10 @@ def _work(post: Post, around: Surroundings, publisher: Publisher) -> None:
         if not around.is_confined():
             raise
         spare.clear()
-        raise MemoryLimitError(f"no more memory for a candidate: {str(error)[:80]}") from None
+        raise MemoryLimitError(
+            "it needs more memory than a candidate may take; raise [control] candidate_memory_bytes or candidate_memory_ratio "
+            f"({str(error)[:80]})"
+        ) from None
 
 
 def _load_and_decide(post: Post, around: Surroundings, publisher: Publisher) -> None:
@@ -198,7 +201,10 @@ class DecideLoop:
         until_ns = self._clock.mono_ns() + admission.patience_ns
         while admission.standing is Standing.OPEN and not self._around.stopping():
             if self._clock.mono_ns() > until_ns:
-                raise NotNowError(f"the latency could not be looked at for want of decisions: {admission}")
+                raise NotNowError(
+                    "too few decisions to look at the latency: the cameras are silent, the governor allows none, or its knobs "
+                    f"kept changing, with each of which it begins anew ({admission})"
+                )
             self._pass(source)
             admission = self._admission
         self._admission = None
@@ -305,15 +311,14 @@ class DecideLoop:
             # A candidate gives way to everyone: what it waited for a processor is not the policy's time.
             waited_ns = self._around.kept_waiting_ns() - waited_ns
             self._admission = self._admission.after(now_ns - start_ns - waited_ns, turn.knobs)
-        driving = self._turn(now_ns).driving
         plan = self._publisher.plan(decision, sequence, self._dt_ns, now_ns)
         observed_utc_ns = self._clock.utc_ns() - (self._clock.mono_ns() - seen.mono_ns)
         times = Times(observed_utc_ns, max(0, start_ns - seen.mono_ns), now_ns - start_ns)
-        selected = None if driving else self._selected.latest
+        selected = None if turn.driving else self._selected.latest
         diverged = self._beside.divergence(plan, selected.record, now_ns) if selected else None
         self._publisher.decided(decision, times, now_ns, diverged)
         record = record_of(decision, sequence, times)
-        if driving:
+        if self._turn(now_ns).driving:
             self._publisher.record(record)
         else:
             self._shadow.append(record)

@@ -47,6 +47,8 @@ _RETURN_ATTEMPTS = 10
 _PATIENCE_S = 2.0
 
 
+_OVER = (CandidateState.FAILED, CandidateState.REFUSED, CandidateState.NONE)
+"""Where nothing is loaded that could drive."""
 _WORLD = frozenset(kind.code for kind in (NotNowError, BoardError, DiskError, NoSpaceError, SensorError))
 """Reasons of a worker that say nothing about its release: it is tried again, and not quarantined."""
 _MAY_FAIL = frozenset({Do.ADMIT, Do.FETCH, Do.VERIFY, Do.LOAD, Do.FLIP})
@@ -215,14 +217,21 @@ class Steps:
             if policy.candidate == CandidateState.DRIVING:
                 job.shadow = self._line.shadow(job.digest)
                 break
-            if policy.candidate in (CandidateState.FAILED, CandidateState.REFUSED):
-                self._refused_by(policy, job)
-                return On.BREACHED
-            if policy.candidate == CandidateState.NONE and self._remind(policy, job) is On.REFUSED:
+            if policy.candidate in _OVER and not self._asked_again(policy, job):
                 return On.BREACHED
             if policy.candidate == CandidateState.READY and look % _REMIND_LOOKS == 0:
                 self._order(SwapOrder.GO, job)  # its worker may have died and come back while we asked
         return On.DRIVING
+
+    def _asked_again(self, policy: PolicyRecord, job: Job) -> bool:
+        """Ask for the candidate again where control forgot it, or where the world was in its way; whether that was so."""
+        if policy.candidate == CandidateState.NONE:
+            return self._remind(policy, job) is not On.REFUSED
+        if self._refused_by(policy, job) is On.REFUSED:
+            return False
+        if self._load_slot(job) is On.READY:
+            self._order(SwapOrder.GO, job)
+        return True
 
     def _remind(self, policy: PolicyRecord, job: Job) -> On | None:
         """Control was started anew and has forgotten; where it drives another release, it must load ours first."""

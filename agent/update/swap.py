@@ -4,6 +4,7 @@ Owns: the order numbers, which go on after a restart, and the samples of a trial
 Must not know: slots, releases, when an order is due.
 """
 
+import math
 from pathlib import Path
 
 from agent.board.change import (
@@ -115,11 +116,15 @@ class ControlLine:
 
 
 def _difference(record: WorkerRecord) -> str:
-    return (
-        f"{record.compared} plans in shadow; rms differences {record.acceleration_rms_mps2:.2f} m/s², "
-        f"{record.curvature_rms_per_m:.4f} 1/m, {record.displacement_1s_m:.2f} m after 1 s, "
-        f"{record.displacement_3s_m:.2f} m after 3 s"
+    """A plan that ends sooner leads nowhere after 1 or 3 s."""
+    figures = (
+        (record.acceleration_rms_mps2, ".2f", "m/s²"),
+        (record.curvature_rms_per_m, ".4f", "1/m"),
+        (record.displacement_1s_m, ".2f", "m after 1 s"),
+        (record.displacement_3s_m, ".2f", "m after 3 s"),
     )
+    known = ", ".join(f"{value:{form}} {unit}" for value, form, unit in figures if math.isfinite(value))
+    return f"{record.compared} plans in shadow; rms differences {known}"
 
 
 def _last_request(run: Path, mono_ns: int) -> int:

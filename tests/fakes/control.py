@@ -46,6 +46,7 @@ class FakeControl:
         run.mkdir(parents=True, exist_ok=True)
         self.live, self.refuses, self.fails_in_trial = live, refuses, fails_in_trial
         self.fails_before_keep = ""
+        self.puts_off = 0
         self.orders: list[SwapOrder] = []
         self.safe = threading.Event()
         self.safe.set()
@@ -83,8 +84,9 @@ class FakeControl:
         elif self._state is CandidateState.SHADOW and self._shown:
             self._shown -= 1  # long enough to be seen by who looks ten times a second
         elif self._state is CandidateState.SHADOW:
-            self._state = CandidateState.REFUSED if self.refuses else CandidateState.READY
-            self._reason = self.refuses
+            self._reason = "not-now" if self.puts_off else self.refuses
+            self.puts_off = max(0, self.puts_off - 1)
+            self._state = CandidateState.REFUSED if self._reason else CandidateState.READY
         elif self._ready and self.safe.is_set():
             self._ready, self._state = False, CandidateState.DRIVING
             self._before, self.live = self.live, self._candidate

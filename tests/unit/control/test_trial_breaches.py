@@ -189,6 +189,17 @@ def test_power_that_is_above_a_lowered_limit_long_after_the_slowest_ramp_is_a_br
     assert drive.goes_on(1).reason == "envelope"
 
 
+def test_a_lowering_is_remembered_over_a_restart_of_the_follower_and_over_a_moment_without_the_governor() -> (
+    None
+):
+    drive = in_envelope_of(Drive(), 120.0, over=False).goes_on(1)
+    drive = in_envelope_of(drive, 40.0).goes_on(0.5).sees(ticks=-4_000)
+    assert drive.goes_on(5.5).reason == ""
+    silent = in_envelope_of(Drive(), 120.0, over=False).goes_on(1)
+    silent = in_envelope_of(silent, math.nan, over=False).goes_on(1)
+    assert in_envelope_of(silent, 40.0).goes_on(6).reason == ""
+
+
 def test_a_limit_that_is_raised_excuses_nobody() -> None:
     drive = in_envelope_of(Drive(), 60.0).goes_on(4)
     assert in_envelope_of(drive, 70.0).goes_on(1.5).reason == "envelope"
@@ -229,6 +240,14 @@ def test_a_candidate_whose_decisions_take_more_energy_than_promised_is_out_after
 def test_the_decisions_of_the_worker_beside_are_not_put_on_the_candidates_bill() -> None:
     assert takes(promising(7.0), 30, watts=80.0, beside=2.0).reason == ""
     assert takes(promising(6.0), 30, watts=80.0, beside=2.0).reason == "energy"
+
+
+def test_joules_that_an_idle_module_takes_while_nothing_can_be_decided_are_not_the_candidates() -> None:
+    drive = takes(promising(9.0), 1.0, watts=80.0)
+    drive.look = drive.look._replace(may_drive=False)
+    drive = takes(drive, 60.0, watts=80.0)
+    drive.look = drive.look._replace(may_drive=True)
+    assert takes(drive, 10.0, watts=80.0).reason == ""
 
 
 def test_a_release_that_promises_no_energy_is_not_judged_by_it() -> None:

@@ -181,6 +181,17 @@ def test_a_candidate_that_fails_after_the_last_look_of_its_trial_is_quarantined_
     assert device.floor == 0
 
 
+def test_a_candidate_that_was_shown_nothing_on_its_way_to_the_wheel_is_asked_again_and_not_quarantined(
+    device: Device,
+) -> None:
+    """As where the cameras were silent for minutes after the power came back."""
+    control = device.boot(OLD)
+    control.puts_off = 2
+    device.manage()
+    assert is_kept(device)
+    assert control.orders.count(SwapOrder.LOAD) == 3
+
+
 class Absence:
     """`control` ends at the moment of the order to keep; after `away_s` it is started anew, and loads what is live for 3 s."""
 

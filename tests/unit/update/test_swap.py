@@ -1,5 +1,6 @@
 """The line to control: numbers that go on, and answers that belong to the latest order."""
 
+import math
 from pathlib import Path
 
 from agent.board.change import POLICY, POLICY_BOARD, SWAP, SWAP_BOARD, CandidateState, PolicyRecord, SwapOrder
@@ -78,5 +79,7 @@ def test_how_a_candidate_differed_in_shadow_is_told_in_words_and_only_of_that_ca
         "12 plans in shadow; rms differences 0.21 m/s², 0.0031 1/m, 0.10 m after 1 s, 0.93 m after 3 s"
     )
     assert line.shadow(digest_of(b"another")) == ""
+    board.write(told._replace(displacement_3s_m=math.nan), clock.mono_ns())
+    assert line.shadow(RELEASE).endswith("0.10 m after 1 s"), "its plans end sooner"
     board.write(told._replace(compared=0), clock.mono_ns())
     assert line.shadow(RELEASE) == ""
