@@ -25,12 +25,16 @@ BENCHES = {
 
 def main() -> int:
     """Run what is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, add_help=False)
     parser.add_argument("name", nargs="?", choices=sorted(BENCHES), help="the bench to run")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="this, or what the bench that is named can be told"
+    )
     arguments, rest = parser.parse_known_args()
     if arguments.name is None:
-        return _list()
+        return _help(parser) if arguments.help else _list()
+    rest += ["--help"] * arguments.help
     with endable() as ended:
         try:
             figures = importlib.import_module(f"bench.{arguments.name}").run(rest)
@@ -40,9 +44,14 @@ def main() -> int:
             sys.stderr.write(f"bench: error [{error.code}]: {error}\n")
             return error.exit_code
     if arguments.json:
-        sys.stdout.write(json.dumps(figures) + "\n")
+        sys.stdout.write(json.dumps(figures, allow_nan=False) + "\n")
     else:
         _show(arguments.name, figures)
+    return 0
+
+
+def _help(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
     return 0
 
 

@@ -4,8 +4,8 @@ Owns: the workload and the figures. Must not know: how the device is set up (`fl
 
 The follower is pinned to the last core and everything else, this program included, to the others. cyclictest wakes up half
 a period after each tick, for as long, so that both meet the same moments of the machine. `lateness_p999_us` is when a tick
-began after it was due, from the follower's own record; `lateness_p999_vs_cyclictest` is that over cyclictest's, null where
-the kernel gave no real-time class. `ticks_missed` are deadlines that no tick was for; `ticks_missed_unexplained` those that no
+began after it was due, from the follower's own record; `lateness_p999_vs_cyclictest` is that over cyclictest's; both need
+a real-time class of the kernel. `ticks_missed` are deadlines that no tick was for; `ticks_missed_unexplained` those that no
 standstill of another core explains (a bare loop on the follower's own would be in its way): where its core alone stood still,
 `cyclictest_max_us` tells of it.
 

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.fault_drives import FaultDrive
+from bench.progress import progress
 from bench.worker_faults import Fault
 from models.errors import PolicyFailedError, UsageError
 from models.reference.world.referee import Fault as Complaint
@@ -59,8 +58,10 @@ def measure(plan: Plan) -> Figures:
     """Drive all of it. Raises `UsageError` where that is nothing, `PolicyFailedError` where a process ends early."""
     if plan.seeds < 1 or plan.jobs < 1:
         raise UsageError(f"{plan.seeds} seeds in {plan.jobs} jobs: one of each is the least")
-    with _progress(plan.seeds * len(plan.faults)) as tell:
-        return figures(_driven(plan, tell))
+    with progress("failing", plan.seeds * len(plan.faults)) as tell:
+        return figures(
+            _driven(plan, lambda one: tell("" if _is_as_promised(one) else f"{one.fault:12} {_told(one)}"))
+        )
 
 
 def figures(drives: Sequence[FaultDrive]) -> Figures:
@@ -176,17 +177,3 @@ def _told_by(process: "subprocess.Popen[bytes]", tell: Callable[[FaultDrive], No
         found.append(msgspec.json.decode(line, type=FaultDrive))
         tell(found[-1])
     return found
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[FaultDrive], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("failing", total=total)
-
-        def tell(found: FaultDrive) -> None:
-            if not _is_as_promised(found):
-                progress.console.print(f"{found.fault:12} {_told(found)}", highlight=False)
-            progress.advance(task)
-
-        yield tell

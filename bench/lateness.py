@@ -30,7 +30,7 @@ _WHOLE_S = 1200.0
 def measure(journey: Journey, core: int, seconds: float, load: Load | None = None) -> Figures:
     """Ticks and cyclictest over the same seconds, more of them where one whole load takes longer."""
     run = journey.devices[0].root / "run/roskva"
-    ticks, misses = Ticks(run / APPLIED_RING), Misses([run / LOOP_BOARD])
+    ticks = Ticks(run / APPLIED_RING)
     journey.drive(1.0, unwatched)
     ticks.look()
     phase_us = (ticks.phase_us(_PERIOD_US) + _PERIOD_US // 2) % _PERIOD_US
@@ -39,6 +39,8 @@ def measure(journey: Journey, core: int, seconds: float, load: Load | None = Non
     if load is not None:
         load.begin()
     peer = cyclic.start(cyclic.Pace(core, _LOOP.priority, _PERIOD_US, phase_us), report)
+    ticks.restart()
+    misses = Misses([run / LOOP_BOARD])
     began_s, before = time.monotonic(), journey.server.get("health")
 
     def look(_: list[DeviceStatus]) -> None:

@@ -16,6 +16,7 @@ from agent.adapters.clock import MonotonicClock
 from agent.adapters.files import FileDisk
 from agent.app.worker import TRUST_POLICY
 from agent.board.change import CandidateState, PolicyRecord, SwapOrder
+from agent.board.layout import text_from
 from agent.board.records import raw_from_digest
 from agent.config import load_config
 from agent.update.slots import Slot, SlotStore, StagedSlot
@@ -130,10 +131,10 @@ class Witnesses:
     files: tuple[Path, ...]
 
     @classmethod
-    def start(cls, processes: Processes) -> "Witnesses":
-        """Start one on each core that this process may use, the loop's included."""
+    def start(cls, processes: Processes, core: int) -> "Witnesses":
+        """Start one on each core that this process may use, and on the loop's `core`."""
         folder = processes.volatile_folder()
-        cores = range(os.cpu_count() or 1)
+        cores = sorted(os.sched_getaffinity(0) | {core})
         files = tuple(folder / f"core-{core}.json" for core in cores)
         for core, file in zip(cores, files, strict=True):
             argv = [sys.executable, "-P", "-m", "fleet.demo.witness", str(file), str(core)]
@@ -159,7 +160,12 @@ class Changing:
     def load(self, staged: StagedSlot) -> None:
         """Have it loaded beside the one that drives."""
         self._order(SwapOrder.LOAD, staged)
-        self._until(CandidateState.READY)
+        told = self._until(CandidateState.READY, CandidateState.REFUSED)
+        if told.candidate == CandidateState.REFUSED:
+            reason, detail = text_from(told.reason), text_from(told.detail)
+            raise NotNowError(
+                f"the release in slot {staged.slot} was refused [{reason}]: {detail}; is the machine busy?"
+            )
 
     def go(self, staged: StagedSlot) -> PolicyRecord:
         """Make it durably live, on trial, and let it drive; returns what `control` said then."""

@@ -244,6 +244,7 @@ def _bare(place: Place, plant: _Plant) -> Iterator[_Bare]:
 @contextmanager
 def _on_core(place: Place, argv: list[str]) -> Iterator["subprocess.Popen[str]"]:
     """A process on the working core, ended with the block; this one looks from the other."""
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {place.work_core})
     environment = {**single_threaded(os.environ), "PYTHONPATH": str(Path(__file__).parent.parent)}
     process = subprocess.Popen(
@@ -255,3 +256,4 @@ def _on_core(place: Place, argv: list[str]) -> Iterator["subprocess.Popen[str]"]
     finally:
         process.kill()
         process.wait()
+        os.sched_setaffinity(0, before)

@@ -4,6 +4,7 @@ Owns: stepping the parts together, and what is measured of a drive: the exact tr
 Must not know: which drives are compared.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -206,20 +207,26 @@ def over_envelope(trace: PowerTrace, script: Script, envelope_w: float, start_ns
 
 def _limits(script: Script, envelope_w: float) -> list[tuple[float, float]]:
     """From when on which limit counts: a lower one once it had time to be reached."""
-    down_w_per_s = Terms().down_w_per_s
-    return [
+    due = [
         (order.at_s, envelope_w)
         if order.watts is None
-        else (order.at_s + (envelope_w - order.watts) / down_w_per_s + _SETTLED_S, order.watts)
+        else (order.at_s + followed_s(envelope_w - order.watts), order.watts)
         for order in script.orders
     ]
+    following_s = (*(order.at_s for order in script.orders[1:]), math.inf)
+    return [(at_s, watts) for (at_s, watts), until_s in zip(due, following_s, strict=False) if at_s < until_s]
+
+
+def followed_s(lowered_w: float) -> float:
+    """How long after an order that lowers the envelope by so much a mean over a second is inside."""
+    return lowered_w / Terms().down_w_per_s + _SETTLED_S
 
 
 def ramps(trace: PowerTrace, script: Script, start_ns: int) -> tuple[float, float]:
     """The largest rise and fall from one second's mean to the next one's, where nobody else's load moved in either."""
     means = trace.means()
     up_w = down_w = 0.0
-    for since_s, until_s in script.quiet_s(0.0):
+    for since_s, until_s in script.quiet_s():
         inside = (means.until_ns >= start_ns + (since_s + 2.0) * _S) & (
             means.until_ns <= start_ns + until_s * _S
         )

@@ -36,6 +36,7 @@ from agent.update.slots import StagedSlot
 from bench.cores import followers_core, leave
 from bench.offline import Changing, Offline
 from bench.picture import Drive, Happening, PowerSample, svg_of_drive
+from bench.power_drive import followed_s
 from bench.ticks import Ticks
 from fleet.demo.commands import Commands, Finished
 from fleet.demo.processes import Processes, pause
@@ -47,8 +48,7 @@ SECONDS = 120.0
 ENVELOPE_W, LOWERED_W = 90.0, 55.0
 _SETTLE_S, _TRIAL_S = 8.0, 4.0
 _COMMAND_S, _DECIDED_S = 30.0, 60.0
-_FOLLOWED_S = 2.0
-"""A lower envelope is reached within its ramp, and the mean over a second then needs one more."""
+_FOLLOWED_S = followed_s(ENVELOPE_W - LOWERED_W)
 _PERIOD_NS = 10_000_000
 _S = 1e9
 
@@ -257,27 +257,29 @@ def figures_of(drive: Drive) -> Figures:
         "emulated": "watts, degrees, clocks",
         "machine": drive.machine,
         "seconds": round(drive.seconds, 1),
-        "max_1s_mean_over_envelope": round(max(_known(over), default=math.nan), 4),
+        "max_1s_mean_over_envelope": _largest(over),
         "decisions": len(decided),
         "decisions_per_s": round((len(decided) - low) / (drive.seconds - low_s), 2),
         "decisions_per_s_lowered": round(low / low_s, 2) if low_s else None,
         "held_share": round(float(np.mean([sample.is_held for sample in drive.power])), 3),
-        "hottest_c": max(_known([sample.hottest_c for sample in drive.power]), default=math.nan),
+        "hottest_c": _largest([sample.hottest_c for sample in drive.power]),
         "sensors": sorted({sample.sensors for sample in drive.power}),
         "happenings": {h.name: [round(h.from_s, 1), round(h.until_s, 1)] for h in drive.happenings},
     }
 
 
 def _judged_w(drive: Drive) -> list[float]:
-    """The envelope to judge each sample by: the highest of those in force in the two seconds before."""
+    """The envelope to judge each sample by: the highest of those in force in the time that a lowering takes to be followed."""
     at_s = [sample.at_s for sample in drive.power]
     limits_w = [sample.envelope_w for sample in drive.power]
     first = np.searchsorted(at_s, np.array(at_s) - _FOLLOWED_S)
     return [max(limits_w[since : number + 1]) for number, since in enumerate(first)]
 
 
-def _known(values: list[float]) -> list[float]:
-    return [value for value in values if math.isfinite(value)]
+def _largest(values: list[float]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [round(value, 4) for value in values if math.isfinite(value)]
+    return max(known, default=None)
 
 
 def machine() -> str:

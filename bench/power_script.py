@@ -63,12 +63,10 @@ class Script:
         """The air."""
         return _WARM_C if now_s >= self.warm_from_s else _COOL_C
 
-    def quiet_s(self, margin_s: float) -> tuple[tuple[float, float], ...]:
-        """The spans in which nobody else's load stepped, `margin_s` after each step left out."""
+    def quiet_s(self) -> tuple[tuple[float, float], ...]:
+        """The spans between two steps of others' load."""
         edges = (*self.steps_s, self.seconds)
-        return tuple(
-            (since + margin_s, until) for since, until in pairwise(edges) if since + margin_s < until
-        )
+        return tuple(pairwise(edges))
 
 
 def drive_script(envelope_w: float, seconds: float, seed: int) -> Script:

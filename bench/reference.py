@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,10 +27,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.drives import Drives, what_is_driven
+from bench.progress import progress
 from bench.variants import CHECKPOINT, VARIANTS
 from models.errors import PolicyFailedError, UsageError
 from models.reference.faithful import Answers
@@ -46,12 +45,17 @@ def run(arguments: Sequence[str]) -> Figures:
     classes, variants = _classes(options.only), _named(options.variants)
     _check(options)
     work = list(product(variants, classes))
-    with _kept(options.keep) as folder, _driving(options.jobs) as drives, _progress(len(work)) as tell:
+    with (
+        _kept(options.keep) as folder,
+        _driving(options.jobs) as drives,
+        progress("driving", len(work)) as tell,
+    ):
 
         def drive(item: tuple[str, ScenarioClass]) -> Drives:
             """One class of one variant, on a thread of the pool."""
             found = drives.driven(folder, options.checkpoint, item, options.seeds)
-            tell(found, item[1])
+            passed = found.score.passed if found.score else "skipped"
+            tell(f"{found.variant:18} {item[1].name:22} {passed} of {found.seeds}")
             return found
 
         found = list(drives.pool.map(drive, work))
@@ -107,20 +111,6 @@ def _kept(folder: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as own:
         yield Path(own)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[Drives, ScenarioClass], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("driving", total=total)
-
-        def tell(found: Drives, one: ScenarioClass) -> None:
-            passed = found.score.passed if found.score else "skipped"
-            progress.console.print(f"{found.variant:18} {one.name:22} {passed} of {found.seeds}")
-            progress.advance(task)
-
-        yield tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,6 @@ class Drive:
     """Whether the loop stopped the vehicle, or had begun to, before it was well again."""
     workers: int = 0
     decisions_failed: int = 0
-    progress_m: float = 0.0
-    seconds: float = 0.0
     applied: str = ""
     """A sha256 of every record of every tick: the same drive has the same."""
 
@@ -238,8 +236,6 @@ class _Rig:
             stopped=any(state in (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP) for state in watch.states),
             workers=len(self._workers),
             decisions_failed=watch.failed,
-            progress_m=round(self._world.progress_m, 3),
-            seconds=round((now_ns - self._start_ns) / _S, 3),
             applied=watch.applied.hexdigest(),
         )
 

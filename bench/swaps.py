@@ -16,14 +16,11 @@ that executes a decision of the release before. Nothing but `control` takes part
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from agent.adapters.clock import MonotonicClock
 from agent.board.layout import text_from
@@ -44,6 +41,7 @@ from bench.handover import (
 )
 from bench.misses import Misses
 from bench.offline import Changing, Offline, Witnesses
+from bench.progress import Tell, progress
 from fleet.demo.processes import Processes, pause
 from fleet.demo.witness import Testimony
 from models.errors import NotNowError
@@ -60,7 +58,6 @@ _BREAK_AFTER = 8
 _NOTICED_S = 20.0
 BACK_MAX_S = 2.0
 Figures = dict[str, object]
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +96,9 @@ class Broken:
 
 def measure(folder: Path, core: int, swaps: int, breaches: int) -> Figures:
     """Both workloads on a device below `folder`, its loop on `core`."""
-    with Processes(folder / "logs") as processes, _progress(swaps + breaches) as tell:
+    with Processes(folder / "logs") as processes, progress("changing hands", swaps + breaches) as tell:
         device = Offline(folder, processes, core, _PRECISIONS)
-        witnesses = Witnesses.start(processes)
+        witnesses = Witnesses.start(processes, core)
         slots = device.start()
         changed = _swaps(device, slots, swaps, tell)
         broken = _breaches(device, device.live_first(slots), breaches, tell)
@@ -289,16 +286,3 @@ def _recorded(device: Offline, line: ControlLine, live: StagedSlot) -> Iterator[
         yield changing, record
     finally:
         record.close()
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Tell]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("changing hands", total=total)
-
-        def tell(line: str) -> None:
-            progress.console.print(line, highlight=False, soft_wrap=True)
-            progress.advance(task)
-
-        yield tell

@@ -13,13 +13,13 @@ Must not know: how boards are stored, what anyone does with them.
 | `loop.board` | follower | `control`, `manage`, status |
 | `actuations.ring` | follower | `manage` |
 | `plan-a.board`, `plan-b.board` | policy worker a, b | follower, `control`, the other worker |
-| `limits-a.board`, `limits-b.board` | policy worker a, b | follower |
+| `limits-a.board`, `limits-b.board` | policy worker a, b | follower, `control`, `power` |
 | `worker-a.board`, `worker-b.board` | policy worker a, b | `control`, `power`, `manage`, the emulator |
 | `decisions-a.ring`, `decisions-b.ring` | policy worker a, b | `manage` |
-| `policy.board` | `control` | follower, workers, `manage`, status |
+| `policy.board` | `control` | follower, workers, `manage`, `power`, status |
 | `swap.board` | `manage` | `control` |
 | `update.board` | `manage` | status |
-| `power.board` | `power` | workers, `manage`, status, the emulator, the next `power` |
+| `power.board` | `power` | workers, `control`, `manage`, status, `roskva-agent envelope`, the emulator, the next `power` |
 | `envelope.board` | `manage` | `power`, `manage`, status |
 | `envelope-local.board` | `roskva-agent envelope` | `power`, `manage`, status |
 

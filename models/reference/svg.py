@@ -55,14 +55,12 @@ def text(
     anchor: str = "start",
     weight: str = "normal",
     colour: str = INK,
-    turned: bool = False,
 ) -> str:
-    """One line of text; `turned` reads from below."""
+    """One line of text."""
     x_px, y_px = at
-    turn = f' transform="rotate(-90 {x_px:.1f} {y_px:.1f})"' if turned else ""
     return (
         f'<text x="{x_px:.1f}" y="{y_px:.1f}" text-anchor="{anchor}" font-weight="{weight}" '
-        f'fill="{colour}"{turn}>{escape(said)}</text>'
+        f'fill="{colour}">{escape(said)}</text>'
     )
 
 

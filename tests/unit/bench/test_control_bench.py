@@ -135,5 +135,6 @@ def test_overhead_is_how_many_times_as_long_as_the_bare_loop_a_decision_takes() 
 
 def test_parts_come_in_their_order_and_a_word_that_is_none_is_told() -> None:
     assert parts_from("swaps, lateness") == ("idle", "loaded", "swaps")
+    assert parts_from("overhead,loaded") == ("loaded", "overhead")
     with pytest.raises(UsageError, match="swap"):
         parts_from("swap")

@@ -5,11 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.control import parts_from
 from bench.large import width_that_fills, write_large
 from bench.load import Event, Round, Turns, check_room, figures, is_busy, rounds_from
 from models.digest import Digest
-from models.errors import ConfigurationError, ModelSignatureError, UsageError
+from models.errors import ConfigurationError, ModelSignatureError
 from models.reference.checkpoint import read_checkpoint
 from models.reference.export import export_graphs
 from models.release.verify import Check, verify
@@ -134,10 +133,3 @@ def test_figures_count_whole_rounds_and_what_is_here_of_the_open_one() -> None:
     assert (found["load_mib_per_s"], found["hash_mib_per_s"]) == (12.8, 64.0)
     assert found["load_sent_bytes"] == 300
     assert figures([], size_bytes, 7, before, after)["load_mib_per_s"] is None
-
-
-def test_parts_are_chosen_by_name_and_lateness_is_two_of_them() -> None:
-    assert parts_from("lateness") == parts_from("loaded, idle") == ("idle", "loaded")
-    assert parts_from("overhead,loaded") == ("loaded", "overhead")
-    with pytest.raises(UsageError, match="swim"):
-        parts_from("idle,swim")
