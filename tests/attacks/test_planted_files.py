@@ -12,6 +12,7 @@ from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, SIGNATURE_NAME
 from models.release.verify import VerifiedRelease, verify
 from models.trust.keyset import policy_of
 from models.trust.oms import sign
+from tests.fakes.open_files import open_below
 from tests.fakes.repositories import Site
 
 
@@ -19,16 +20,11 @@ def _verify(site: Site, digest: Digest) -> VerifiedRelease:
     return verify(site.release_dir("1.0.0"), digest, policy_of(site.keys))
 
 
-def _open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def _refused(site: Site, digest: Digest, kind: type[VerificationError] = DirectoryMismatchError) -> None:
-    open_before = _open_files()
     with pytest.raises(kind) as refusal:
         _verify(site, digest)
     assert refusal.value.code == kind.code
-    assert _open_files() == open_before, "a refusal left files open"
+    assert open_below(site.release_dir("1.0.0")) == [], "a refusal left files open"
 
 
 EVERY_FILE = (MANIFEST_NAME, SIGNATURE_NAME, CLAIMS_NAME, "golden.safetensors", "model/visual.onnx")

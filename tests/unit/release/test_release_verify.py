@@ -9,6 +9,7 @@ from models.errors import DiskError, MalformedError
 from models.release.manifest import CLAIMS_NAME, MANIFEST_NAME, SIGNATURE_NAME
 from models.release.verify import CHECKS, Check, verify
 from models.trust.keyset import KeyDirectory, init_development_keys, policy_of
+from tests.fakes.open_files import open_below
 from tests.fakes.repositories import PATHS, make_release, small_files
 
 
@@ -40,11 +41,11 @@ def test_each_check_is_reported_once_in_order(tmp_path: Path, keys: KeyDirectory
 
 def test_a_closed_release_reads_nothing_and_holds_no_files(tmp_path: Path, keys: KeyDirectory) -> None:
     expected = make_release(tmp_path, keys)
-    before = len(list(Path("/proc/self/fd").iterdir()))
     release = verify(tmp_path, expected, policy_of(keys))
+    assert open_below(tmp_path) != []
     release.close()
     release.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(tmp_path) == []
     with pytest.raises(MalformedError):
         release.read("visual")
 
@@ -79,11 +80,10 @@ def test_a_disk_that_fails_while_a_release_is_verified_is_named_and_blames_no_re
             break_disk_below(tmp_path / name)
 
     expected = make_release(tmp_path, keys)
-    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(DiskError, match="cannot be read: Input/output error") as caught:
         verify(tmp_path, expected, policy_of(keys), witness)
     assert caught.value.exit_code == 5
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(tmp_path) + open_below(Path("/proc/self/mem")) == []
 
 
 def test_a_disk_that_fails_after_the_verification_is_named(tmp_path: Path, keys: KeyDirectory) -> None:
