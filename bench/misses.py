@@ -3,8 +3,8 @@
 Owns: which misses the machine explains. Must not know: what ran meanwhile.
 
 A follower tells the span of each miss (`agent.board.records.LoopRecord`); a witness tells when its core stood still.
-A miss is explained where the span without the standstill is less than half a tick's period: but for the machine, the
-tick would have been done with room to spare.
+A miss is explained where the span without the standstill is less than a tick's period: but for the machine, the tick would
+have been done before the next one was due.
 """
 
 import time
@@ -90,6 +90,6 @@ def ticks_in(span: Span, period_ns: int) -> int:
 
 
 def is_explained(span: Span, period_ns: int, machine: Testimony) -> bool:
-    """Whether the tick would have been done in half its period, had the machine not stood still."""
+    """Whether the tick would have been done before the next one, had the machine not stood still."""
     start_ns, end_ns = span
-    return end_ns - start_ns - machine.held_up_ns(start_ns, end_ns) < period_ns // 2
+    return end_ns - start_ns - machine.held_up_ns(start_ns, end_ns) < period_ns
