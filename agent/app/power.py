@@ -26,7 +26,7 @@ from agent.power.energy import energy_before
 from agent.power.envelope import Terms
 from agent.power.governor import governed
 from agent.power.limits import Limits
-from agent.power.meters import PowerMeters, WorkMeter
+from agent.power.meters import DELAY_NS, OthersMeter, PowerMeters, WorkMeter, seconds_ahead
 from agent.power.modes import NO_CAP, PowerMode
 from agent.power.progress import WorkersMeter
 from agent.power.promise import Promise
@@ -37,8 +37,6 @@ _S = 1_000_000_000
 _HEAT_NS = _S // 2
 _MODE_NS = 60 * _S
 _RETRY_NS = 5 * _S
-_HELD_SAMPLES = 2.5
-"""A worker that is held back goes on by itself where no word comes for so many samples."""
 _SENSORS_BYTES, _MODE_BYTES = 96, 16
 
 
@@ -90,6 +88,7 @@ class PowerLoop:
         self._limits, self._promise = Limits(run_directory, config.power.envelope_w), Promise(run_directory)
         self._limit = self._limits.limit(now)
         self._agreement = Agreement()
+        self._others = OthersMeter()
         self._heat, self._heat_ns = device.heat(), now
         self._mode, self._clock_cap = _ModeInForce(device, beside), _ClockCap(device, clock)
         self._over_current: int | None = None
@@ -108,6 +107,7 @@ class PowerLoop:
         if power.module_w is not None and known:
             self._meters.add(now, power.module_w)
         self._work.add(now, progress)
+        self._others.add(now, power.soc_w)
         if now - self._heat_ns >= _HEAT_NS:
             self._heat, self._heat_ns = self._device.heat(), now
         if self._mode.follow(now):
@@ -123,18 +123,21 @@ class PowerLoop:
 
     def _govern(self, now: int, power: PowerSample, doubt: str, *, known: bool) -> None:
         self._limit = self._limits.limit(now)
-        readings = self._readings(now, known=known)
+        readings = self._readings(now, power, known=known)
         self._state = governed(self._state, readings, self._knobs)
         self._clock_cap.turn(self._state.setting.gpu_max_freq_hz, readings.gpu_max_freq_hz, now)
         self._publish(now, readings, power, doubt)
 
-    def _readings(self, now: int, *, known: bool) -> Readings:
+    def _readings(self, now: int, power: PowerSample, *, known: bool) -> Readings:
         meters, work = self._meters, self._work.work(now)
         return Readings(
             mono_ns=now,
             module_w=meters.mean_w(now) if known else None,
-            past_j=meters.past_j(now) if known else (),
-            past_decisions=self._work.past(now),
+            seconds=seconds_ahead(meters, self._work, now),
+            is_seen=known and meters.is_seen(now),
+            under_way_s=self._work.busy.under_way_s,
+            latest_busy_s=self._work.busy.seconds(now - DELAY_NS),
+            quiet_w=power.module_w if known and self._work.is_quiet(now) else None,
             steady_w=meters.steady_w(now) if known else None,
             decisions_per_s=work.decisions_per_s,
             latency_s=work.latency_s,
@@ -145,6 +148,9 @@ class PowerLoop:
             ordered_w=self._limit.watts,
             promised_p99_s=self._promise.p99_s(now),
             over_current=self._new_over_current(),
+            others_w=self._others.watts,
+            second_others_w=self._others.second_w(now),
+            steady_others_w=self._others.steady_w(now),
         )
 
     def _new_over_current(self) -> int:
@@ -158,7 +164,6 @@ class PowerLoop:
 
     def _publish(self, now: int, readings: Readings, power: PowerSample, doubt: str) -> None:
         setting = self._state.setting
-        held_ns = now + round(_HELD_SAMPLES * _S / self._config.power.sample_hz)
         record = PowerRecord(
             envelope_w=self._limit.watts,
             module_w=_or_nan(readings.module_w),
@@ -167,10 +172,10 @@ class PowerLoop:
             hottest_c=_or_nan(self._heat.hottest_c),
             energy_j=self._meters.energy.energy_j,
             gpu_max_freq_hz=self._clock_cap.now() or 0,
-            decision_rate_hz=setting.decision_rate_hz,
+            decision_rate_hz=self._state.pace_hz,
             max_reasoning_tokens=setting.max_reasoning_tokens,
             flow_steps=setting.flow_steps,
-            held_until_ns=0 if self._state.may_begin else held_ns,
+            held_until_ns=now + self._state.wait_ns if self._state.wait_ns else 0,
             power_mode=bytes_from_text(self._mode.name, _MODE_BYTES),
             sensors=bytes_from_text(self._sensors_text(power, self._heat, doubt), _SENSORS_BYTES),
         )

@@ -259,7 +259,8 @@ class WorkerRecord(NamedTuple):
 
     Latencies, whole and by stage, are of the last 256 decisions, of those since it drives where it does; `queue` is how long
     the observation waited. `compared` plans were made in shadow beside one that was driven on; the differences are root mean
-    squares over them, as in `agent.control.divergence`, NaN where there is none.
+    squares over them, as in `agent.control.divergence`, NaN where there is none. `deciding_since_ns` is when the decision under
+    way began, 0 where none is, `decided_ns` when the latest one ended.
 
     `sentence` is the latest reasoning; `version` and `precision` are the release's.
     """
@@ -295,9 +296,11 @@ class WorkerRecord(NamedTuple):
     curvature_rms_per_m: float
     displacement_1s_m: float
     displacement_3s_m: float
+    deciding_since_ns: int
+    decided_ns: int
 
 
-WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqqqq48s160s32s16s256sqqqqqqqqqdddd")
+WORKER = Layout("worker", WorkerRecord, "qqq32sqqqqqqqqq48s160s32s16s256sqqqqqqqqqddddqq")
 
 
 class PowerRecord(NamedTuple):

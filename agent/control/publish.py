@@ -72,6 +72,7 @@ class Publisher:
         self._ring = RingWriter(run / decisions_ring(post.place), DECISION_SLOT_BYTES, DECISION_SLOTS)
         self._latencies = _Latencies()
         self._figures = _first_figures(post, self._raw)
+        self._told = self._figures.record()
         self._promised_ns = 0
 
     def loading(self, mono_ns: int) -> None:
@@ -156,6 +157,7 @@ class Publisher:
             tokens_total=before.tokens_total + len(decision.tokens),
             busy_ns=before.busy_ns + latency_ns,
             latency_last_ns=latency_ns,
+            decided_ns=mono_ns,
             quantiles=self._latencies.with_one(decision, times),
             sentence=decision.reasoning,
             diverged=before.diverged.after(diverged) if diverged else before.diverged,
@@ -192,9 +194,13 @@ class Publisher:
             return
         self._ring.push(told)
 
+    def begins(self, mono_ns: int) -> None:
+        """A decision is under way from now on: the governor counts what it takes."""
+        self._worker.write(self._told._replace(deciding_since_ns=mono_ns), mono_ns)
+
     def _write(self, figures: "Figures", mono_ns: int) -> None:
-        self._figures = figures
-        self._worker.write(figures.record(), mono_ns)
+        self._figures, self._told = figures, figures.record()
+        self._worker.write(self._told, mono_ns)
 
 
 def _check_limits(limits: ReleaseLimits) -> None:
@@ -269,6 +275,7 @@ class Figures:
     precision: str = ""
     sentence: str = ""
     diverged: Diverged = field(default_factory=Diverged)
+    decided_ns: int = 0
 
     def record(self) -> WorkerRecord:
         """As it goes on the board."""
@@ -301,6 +308,8 @@ class Figures:
             self.quantiles.action_p99_ns,
             self.diverged.plans,
             *self.diverged.rms,
+            deciding_since_ns=0,
+            decided_ns=self.decided_ns,
         )
 
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from agent.board.change import CandidateState
 from agent.board.records import PowerRecord
 
-POWER_MAX_AGE_NS = 3_000_000_000
-"""A governor that has said nothing for so long is none."""
+POWER_MAX_AGE_NS = 1_000_000_000
+"""A governor that has said nothing for so long is none. It speaks ten times a second, and near the envelope it is its word at
+each decision that holds the watts."""
 _SHADOW_HZ = 2.0
 _HALVED_HZ = 4.0
 """From this rate on a candidate whose latency is looked at takes half: the driver keeps 2 Hz at least."""

@@ -298,6 +298,7 @@ class DecideLoop:
         sequence = self._post.epoch * DECISIONS_PER_EPOCH + self._made + 1
         waited_ns = self._around.kept_waiting_ns() if self._admission is not None else 0
         start_ns = self._clock.mono_ns()
+        self._publisher.begins(start_ns)
         try:
             decision = self._policy.decide(seen, turn.knobs, sequence)
             _check_plan(decision, seen, self._policy.contract)

@@ -100,7 +100,7 @@ class StagedPolicy:
         self._left: Decision | None = None
         self._start_ns = self._tokens = 0
         self._ending: list[_Ending] = []
-        self._written_ns = 0
+        self._written_ns = self._since_ns = self._decided_ns = 0
 
     def advance(self, until_ns: int) -> tuple[Pulse, ...]:
         """The decisions that begin before `until_ns`; those that end by then are counted on the board."""
@@ -182,20 +182,25 @@ class StagedPolicy:
     def _finish(self, until_ns: int) -> None:
         done = [decision for decision in self._ending if decision.end_ns <= until_ns]
         for decision in done:
+            self._decided_ns = decision.end_ns
             self.latencies_ns.append(decision.latency_ns)
             self.count.decisions += 1
             self.count.tokens += decision.tokens
             self.count.busy_ns += decision.latency_ns
         if done:
             self._ending = self._ending[len(done) :]
-        if self._board is not None and (done or until_ns - self._written_ns >= _ALIVE_NS):
-            self._board.write(self._record(), until_ns)
-            self._written_ns = until_ns
+        since_ns = self._start_ns if self._left is not None or self._ending else 0
+        news = done or since_ns != self._since_ns or until_ns - self._written_ns >= _ALIVE_NS
+        if self._board is not None and news:
+            self._board.write(self._record(since_ns), until_ns)
+            self._written_ns, self._since_ns = until_ns, since_ns
 
-    def _record(self) -> WorkerRecord:
+    def _record(self, since_ns: int) -> WorkerRecord:
         recent = sorted(self.latencies_ns[-_LATENCIES:]) or [0]
         return _BLANK._replace(
             pid=1,
+            deciding_since_ns=since_ns,
+            decided_ns=self._decided_ns,
             epoch=self._epoch,
             state=WorkerState.READY,
             decisions=self.count.decisions,

@@ -11,8 +11,8 @@ WINDOW_NS = 1_000_000_000
 HOT_C, COOLED_C = 95.0, 90.0
 _HEATED_PER_S, _COOLED_PER_S = 0.01, 0.002
 _LEAST_SHARE = 0.3
-_TOLERATED_SHARE, _LEAST_RESERVE_SHARE = 0.01, 0.015
-_NOTICED_S = 0.2
+_TOLERATED_SHARE, _LEAST_RESERVE_W = 0.015, 2.0
+_NOTICED_S = 0.3
 _GAP_S = 2.0
 _HOLD_NS = 500_000_000
 
@@ -39,12 +39,16 @@ class Envelope:
     hot: bool = False
 
     @property
-    def target_w(self) -> float:
-        """What the governor aims for: below the limit by what a burst of others adds to the second in which it is noticed.
-        A mean may exceed the limit by 2 %; a part of that is spent here."""
+    def bearable_w(self) -> float:
+        """The limit, but for what no figure is better than."""
+        return self.limit_w * self.heat_share - _LEAST_RESERVE_W
+
+    def target_w(self, others_w: float = 0.0) -> float:
+        """What the governor aims for where others take `others_w`: below the limit by what the rest of their burst adds to the
+        second in which it is noticed. A mean may exceed the limit by 2 %; a part of that is spent here."""
         limit_w = self.limit_w * self.heat_share
-        burst_j = self.terms.burst_w * _NOTICED_S
-        return limit_w - max(_LEAST_RESERVE_SHARE * limit_w, burst_j - _TOLERATED_SHARE * limit_w)
+        burst_j = max(0.0, self.terms.burst_w - others_w) * _NOTICED_S
+        return min(self.bearable_w, limit_w - burst_j + _TOLERATED_SHARE * limit_w)
 
     def after(
         self, dt_s: float, ordered_w: float, hottest_c: float | None, *, throttled: bool = False

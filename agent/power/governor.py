@@ -1,12 +1,13 @@
 """The governor: readings in, knobs out, so that the device stays inside its envelope.
 
-Owns: when a setting or the clock is changed, and whether one more decision may begin. Must not know: files, boards,
+Owns: when a setting or the clock is changed. Must not know: whether a second has room (`agent.power.room`), files, boards,
 clocks; times are arguments and the state is a value.
 
 What a setting takes is `idle + others + what its decisions add` (`agent.power.costs`), as far as that was learned
 (`agent.power.learning`). In reaction the workload is turned first and the clock last; at rest the clock moves, slowly, to
 where most decisions fit. What is commanded is expected to stay below the target: where nothing fits, nothing is decided, and
-the loop stops the vehicle. A rate is a mean, and a second must hold: so each decision also waits for its joules.
+the loop stops the vehicle. A rate is a mean, and a second must hold: so each decision also waits for its joules, and where
+nearly every observation could be decided on, for nothing else.
 """
 
 import math
@@ -14,10 +15,9 @@ from dataclasses import replace
 
 from agent.power.costs import KnobRange, KnobSetting, best_clock, fitting
 from agent.power.learning import RAMP_SHARE, learned
-from agent.power.state import AHEAD_S, SLOWEST_S, TRIM_NS, GovernorState, Readings
+from agent.power.room import wait_ns
+from agent.power.state import SLOWEST_S, TRIM_NS, GovernorState, Readings
 
-_WORKING_W = 5.0
-"""So far above the standing load somebody works: a decision that is not over yet, or others."""
 _SETTLE_NS = 1_200_000_000
 """After a change the 1 s mean needs this long to speak of the new setting only, and a written cap to be in force."""
 _SETTLED_SHARE = 0.03
@@ -28,7 +28,7 @@ _RUNG_W = 15.0
 """The ramp runs ahead of what is taken by a decision or two."""
 _SHOCK_W, _SHOCK_SHARE, _SHOCK_S = 6.0, 0.1, 30.0
 """An event takes some 110 W for 50 ms, which nobody sees coming."""
-_CREDITED_SHARE = 0.95
+_RISEN_WITHIN_W, _UNPACED_SHARE = 0.5, 0.6
 _LATENCY_SPREAD = 1.6
 """The 99th percentile of a decision's seconds is taken for this many times their mean."""
 
@@ -42,42 +42,26 @@ def governed(state: GovernorState, readings: Readings, knobs: KnobRange) -> Gove
     state = replace(state, envelope=envelope, now_ns=readings.mono_ns, assumption=_assumed(readings))
     shock_w = min(_SHOCK_W, _SHOCK_SHARE * envelope.limit_w) if readings.over_current else state.shock_w
     state = replace(state, shock_w=shock_w * math.exp(-dt_s / _SHOCK_S))
-    if readings.gpu_max_freq_hz != state.read_hz:
-        state = replace(state, read_hz=readings.gpu_max_freq_hz, read_ns=readings.mono_ns)
     state = _trimmed(learned(state, readings, dt_s), readings, knobs)
     state = replace(state, risen_w=_risen_w(state, readings, dt_s))
     state = _commanded(state, readings, knobs)
-    return replace(state, may_begin=_may_begin(state, readings))
+    return replace(state, pace_hz=_pace_hz(state, readings, knobs), wait_ns=wait_ns(state, readings))
 
 
 def _risen_w(state: GovernorState, readings: Readings, dt_s: float) -> float:
     """How far the ramp has come: a little more than before, and never far above what is really taken."""
-    taken_w = state.ceiling_w if readings.module_w is None or not readings.past_j else readings.module_w
+    taken_w = readings.module_w if readings.sees and readings.module_w is not None else state.ceiling_w
     most_w = max(taken_w, state.standing_w) + max(_RUNG_W, state.costs.longest_j(state.setting))
     return min(state.target_w, most_w, state.risen_w + RAMP_SHARE * state.envelope.terms.up_w_per_s * dt_s)
 
 
-def _may_begin(state: GovernorState, readings: Readings) -> bool:
-    """Whether the second in which another decision begins now has room for it, by what was taken in it so far. What cannot be
-    seen, or is seen to be less than its decisions take, is counted in decisions."""
-    if state.setting.decision_rate_hz <= 0:
-        return False
-    seen = readings.module_w is not None and len(readings.past_j) == len(AHEAD_S)
-    longest_j, busy_w = state.costs.longest_j(state.setting), state.costs.busy_w(state.setting)
-    if not seen or readings.past_j[-1] > (state.standing_w + _WORKING_W) * (1.0 - AHEAD_S[-1]):
-        longest_j += state.costs.joules_at(state.setting)  # one is not over yet, or may not be
-    taken_j = []
-    for number, ahead_s in enumerate(AHEAD_S):
-        counted_j = _counted_j(state, readings.past_decisions[number], 1.0 - ahead_s)
-        past_j = max(readings.past_j[number], _CREDITED_SHARE * counted_j) if seen else counted_j
-        taken_j.append(past_j + state.standing_w * ahead_s + min(longest_j, busy_w * ahead_s))
-    return max(taken_j) <= state.target_w
-
-
-def _counted_j(state: GovernorState, decisions: int, seconds: float) -> float:
-    """What so many decisions and an idle device take in that time."""
-    standing_w = state.standing_w - state.blind_w  # what is assumed now was not yet then
-    return standing_w * seconds + state.costs.joules_at(state.setting) * decisions
+def _pace_hz(state: GovernorState, readings: Readings, knobs: KnobRange) -> float:
+    """Where nearly every observation could be decided on, a rate loses decisions to its own rhythm: there only joules are waited
+    for, as long as they can be seen and nothing has to rise slowly."""
+    rate_hz = state.setting.decision_rate_hz
+    seen = readings.sees and state.blind_w == 0
+    risen = state.risen_w >= state.target_w - _RISEN_WITHIN_W
+    return knobs.decision_hz if seen and risen and rate_hz >= _UNPACED_SHARE * knobs.decision_hz else rate_hz
 
 
 def _commanded(state: GovernorState, readings: Readings, knobs: KnobRange) -> GovernorState:

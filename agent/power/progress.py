@@ -12,12 +12,24 @@ from agent.board.seqlock import BoardReader
 from agent.errors import BoardError
 
 
+class Turn(NamedTuple):
+    """Where one worker is: its latest decision, and since when the next is under way, 0 where none is; what was done between
+    two looks."""
+
+    decisions: int
+    busy_ns: int
+    decided_ns: int
+    latency_ns: int
+    since_ns: int
+
+
 class Progress(NamedTuple):
-    """Work done between two looks."""
+    """Work done between two looks, by all workers, and where each is."""
 
     decisions: int = 0
     tokens: int = 0
     busy_ns: int = 0
+    turns: tuple[Turn, ...] = ()
 
 
 class WorkersMeter:
@@ -33,6 +45,7 @@ class WorkersMeter:
             sum(part.decisions for part in parts),
             sum(part.tokens for part in parts),
             sum(part.busy_ns for part in parts),
+            tuple(turn for part in parts for turn in part.turns),
         )
 
 
@@ -50,13 +63,12 @@ class _WorkerMeter:
         self._last = now
         if now is None or before is None:
             return Progress()
-        if now.epoch != before.epoch:  # not the pid, which may come back
-            return Progress(now.decisions, now.tokens_total, now.busy_ns)
-        return Progress(
-            now.decisions - before.decisions,
-            now.tokens_total - before.tokens_total,
-            now.busy_ns - before.busy_ns,
-        )
+        fresh = now.epoch != before.epoch  # not the pid, which may come back
+        decisions = now.decisions - (0 if fresh else before.decisions)
+        tokens = now.tokens_total - (0 if fresh else before.tokens_total)
+        busy_ns = now.busy_ns - (0 if fresh else before.busy_ns)
+        turn = Turn(decisions, busy_ns, now.decided_ns, now.latency_last_ns, now.deciding_since_ns)
+        return Progress(decisions, tokens, busy_ns, (turn,))
 
     def _latest(self) -> WorkerRecord | None:
         """The latest record; a board that was replaced by a new file is opened again.

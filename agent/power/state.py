@@ -6,6 +6,7 @@ changes (`agent.power.learning`, `agent.power.governor`).
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from agent.power.costs import Costs, KnobRange, KnobSetting, best_clock
 from agent.power.envelope import Envelope, Terms
@@ -14,30 +15,46 @@ ASSUMED_J = 9.8
 """A decision of a 2B policy at the highest clock, above idle; of the emulated Thor, not measured on a board."""
 ASSUMED_IDLE_W = 27.0
 """Published idle modules take 23 to 29 W."""
-AHEAD_S = (0.1, 0.2, 0.3, 0.9)
-"""What a decision that begins now still takes is looked at this far ahead; the last leaves the newest sample behind it."""
 STEADY_NS = 3_000_000_000
 """Over this, decisions and joules are set off against each other."""
 TRIM_NS = 2_000_000_000
 """The resting clock moves no more often."""
+HELD_NS = 250_000_000
+"""A worker that is held back goes on by itself where no word comes for so long."""
 SLOWEST_S = 0.5
 """A decision may take so long on average, where no release promises anything."""
+
+
+class Second(NamedTuple):
+    """A second that ends `ahead_s` from now: what was taken in the part of it that is over, in joules, for how long somebody
+    decided in it, and how many decisions ended in it or are under way. `delayed_j` was
+    taken from a tenth of a second later on, as monitors speak of a tenth ago. `before_j` was taken in the second before it, None
+    where not all of that was seen."""
+
+    ahead_s: float
+    past_j: float
+    busy_s: float
+    decisions: int
+    delayed_j: float = 0.0
+    before_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
     """What is known now; None for what failed, and for a number that is none.
 
-    `module_w` is the 1 s mean, None also where its sensor is not believed; `past_j` what was taken in the last 0.9, 0.8, 0.7
-    and 0.1 s, empty where unknown, `past_decisions` how many decisions ended in them; `steady_w`, `decisions_per_s` and
-    `latency_s` are measured over the same last three seconds; `idle` says that nothing was decided for much
-    longer than a decision takes; `gpu_max_freq_hz` is what reads back; `over_current` counts events since the last
-    readings; `ordered_w` is the envelope that is asked for.
+    `module_w` is the 1 s mean, None also where its sensor is not believed; `seconds` are those in which a decision that begins
+    soon will take something, their `past_j` only where `is_seen`; `steady_w`, `decisions_per_s`, `latency_s` and
+    `steady_others_w` are measured over the same last three seconds, `others_w` is what other programs take now by the rail of
+    the cores, `quiet_w` what the module took when nothing was decided, None while something is; `under_way_s` is for how long
+    a decision has been under way, 0 for none, `latest_busy_s` how much of the last tenth of a second was spent on deciding; `idle` says that nothing was decided for much longer than a decision takes;
+    `gpu_max_freq_hz` is what reads back; `over_current` counts events since the last readings; `ordered_w` is the envelope
+    that is asked for.
     """
 
     mono_ns: int
     module_w: float | None
-    past_j: tuple[float, ...]
+    seconds: tuple[Second, ...]
     steady_w: float | None
     decisions_per_s: float | None
     latency_s: float | None
@@ -48,15 +65,29 @@ class Readings:
     idle: bool = False
     throttled: bool = False
     over_current: int = 0
-    past_decisions: tuple[int, ...] = (0,) * len(AHEAD_S)
+    is_seen: bool = True
+    others_w: float = 0.0
+    second_others_w: float = 0.0
+    steady_others_w: float = 0.0
+    quiet_w: float | None = None
+    under_way_s: float = 0.0
+    latest_busy_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("module_w", "steady_w", "decisions_per_s", "latency_s", "promised_p99_s"):
+        for name in ("module_w", "steady_w", "decisions_per_s", "latency_s", "promised_p99_s", "quiet_w"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 object.__setattr__(self, name, None)
         if self.hottest_c is not None and not math.isfinite(self.hottest_c):
             object.__setattr__(self, "hottest_c", None)
+        for name in ("others_w", "second_others_w", "steady_others_w", "under_way_s", "latest_busy_s"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if math.isfinite(value) and value > 0 else 0.0)
+
+    @property
+    def sees(self) -> bool:
+        """Whether all of the last second was seen, and is believed."""
+        return self.is_seen and self.module_w is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +99,12 @@ class GovernorState:
     envelope: Envelope
     costs: Costs
     idle_w: float = ASSUMED_IDLE_W
+    others_w: float = 0.0
+    """What others take, by the rail of the cores."""
+    beside_w: float = 0.0
+    """What others take, by what was taken when last nothing was decided."""
     felt_w: float = 0.0
-    """Others' load, by what the 1 s mean has beyond the target."""
+    """Load that nobody explains, by what the 1 s mean has beyond the target."""
     blind_w: float = 0.0
     """What is assumed on top while module power is unknown."""
     shock_w: float = 0.0
@@ -79,19 +114,26 @@ class GovernorState:
     changed_ns: int = 0
     changed_w: float = 0.0
     clock_ns: int = 0
-    read_hz: int | None = None
-    read_ns: int = 0
-    """What the clock cap read back as, and since when."""
+    joules_share: float = 1.0
+    latency_share: float = 1.0
+    """Of the settings in force over the steady time, in the mean."""
     trim_after_ns: int = 0
     now_ns: int = 0
-    may_begin: bool = False
-    """Whether a decision may begin before the next readings."""
+    pace_hz: float = 0.0
+    """Decisions a second that a worker may aim at: more than the setting's where each waits for its joules anyway."""
+    wait_ns: int = HELD_NS
+    """How long after the readings no decision may begin."""
     assumption: str = ""
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a decision may begin at once."""
+        return self.wait_ns == 0
 
     @property
     def standing_w(self) -> float:
         """What the device takes while nothing is decided."""
-        return self.idle_w + self.felt_w + self.blind_w
+        return self.idle_w + max(self.others_w, self.beside_w) + self.felt_w + self.blind_w
 
     @property
     def ceiling_w(self) -> float:
@@ -99,9 +141,14 @@ class GovernorState:
         return self.standing_w + self.costs.watts(self.setting)
 
     @property
+    def bearable_w(self) -> float:
+        """What a second may hold at most in which no burst of others begins."""
+        return self.envelope.bearable_w - self.shock_w
+
+    @property
     def target_w(self) -> float:
         """What that must stay below."""
-        return self.envelope.target_w - self.shock_w
+        return self.envelope.target_w(max(self.others_w, self.beside_w)) - self.shock_w
 
 
 def started(knobs: KnobRange, limit_w: float, terms: Terms, mono_ns: int) -> GovernorState:

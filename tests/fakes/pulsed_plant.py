@@ -14,14 +14,13 @@ import numpy.typing as npt
 from agent.power.costs import KnobSetting, knob_range
 from agent.power.envelope import Terms
 from agent.power.governor import governed
-from agent.power.meters import PowerMeters, WorkMeter
-from agent.power.progress import Progress
+from agent.power.meters import DELAY_NS, PowerMeters, WorkMeter, seconds_ahead
+from agent.power.progress import Progress, Turn
 from agent.power.state import GovernorState, Readings, started
 
 CLOCKS_HZ = tuple(range(315_000_000, 1_575_000_001, 45_000_000))
 STEP_NS, SAMPLE_STEPS, SECOND_STEPS = 10_000_000, 10, 100
 _FRAME_STEPS = 10
-_HELD_NS = 250_000_000
 _FLOW_STEPS = 4
 
 
@@ -80,6 +79,7 @@ class PulsedPlant:
         self._free_step, self._due_ns, self._seen_ns = 0, 0, -1
         self._held_until_ns = 0
         self._ended: deque[tuple[int, int]] = deque()
+        self._latest = (0, 0)
         self.decided_ns: list[int] = []
 
     def drive(self, seconds: int) -> None:
@@ -129,7 +129,7 @@ class PulsedPlant:
             return
         if setting.decision_rate_hz <= 0:
             return
-        period_ns = round(1e9 / setting.decision_rate_hz)
+        period_ns = round(1e9 / self.state.pace_hz)
         if seen_ns < max(self._due_ns - period_ns // 10, self._seen_ns + period_ns * 6 // 10):
             return
         in_phase = self._due_ns and seen_ns - self._due_ns < period_ns
@@ -148,13 +148,14 @@ class PulsedPlant:
     def _sample(self, *, blind: bool) -> None:
         now_ns = self._step * STEP_NS
         if not blind:
-            self._meters.add(now_ns, float(self._watts[self._step - SAMPLE_STEPS : self._step].mean()))
+            self._meters.add(now_ns, self._latest_w())
         self._work.add(now_ns, self._progress())
         work = self._work.work(now_ns)
         readings = Readings(
             mono_ns=now_ns,
             module_w=None if blind else self._meters.mean_w(now_ns),
-            past_j=() if blind else self._meters.past_j(now_ns),
+            seconds=seconds_ahead(self._meters, self._work, now_ns),
+            is_seen=not blind and self._meters.is_seen(now_ns),
             steady_w=None if blind else self._meters.steady_w(now_ns),
             decisions_per_s=work.decisions_per_s,
             latency_s=work.latency_s,
@@ -163,19 +164,29 @@ class PulsedPlant:
             gpu_max_freq_hz=self.state.setting.gpu_max_freq_hz,
             ordered_w=self.ordered_w,
             promised_p99_s=0.3,
-            past_decisions=self._work.past(now_ns),
+            under_way_s=self._work.busy.under_way_s,
+            latest_busy_s=self._work.busy.seconds(now_ns - DELAY_NS),
+            quiet_w=None if blind or not self._work.is_quiet(now_ns) else self._latest_w(),
         )
         self.state = governed(self.state, readings, self._knobs)
         self.states.append(self.state)
-        self._held_until_ns = 0 if self.state.may_begin else now_ns + _HELD_NS
+        self._held_until_ns = now_ns + self.state.wait_ns if self.state.wait_ns else 0
+
+    def _latest_w(self) -> float:
+        """What the monitor says."""
+        return float(self._watts[self._step - SAMPLE_STEPS : self._step].mean())
 
     def _progress(self) -> Progress:
-        """What ended since the last sample."""
+        """What ended since the last sample, and what is under way."""
         decisions = busy_steps = 0
         while self._ended and self._ended[0][0] <= self._step:
-            busy_steps += self._ended.popleft()[1]
+            self._latest = self._ended.popleft()
+            busy_steps += self._latest[1]
             decisions += 1
-        return Progress(decisions, 0, busy_steps * STEP_NS)
+        since_ns = (self._ended[0][0] - self._ended[0][1]) * STEP_NS if self._ended else 0
+        ended_ns, latency_ns = (steps * STEP_NS for steps in self._latest)
+        turn = Turn(decisions, busy_steps * STEP_NS, ended_ns, latency_ns, since_ns)
+        return Progress(decisions, 0, busy_steps * STEP_NS, (turn,))
 
 
 def _steps(seconds: float) -> int:

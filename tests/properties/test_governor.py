@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.power.costs import KnobRange, knob_range
 from agent.power.envelope import Terms
 from agent.power.governor import governed
-from agent.power.state import AHEAD_S, GovernorState, Readings, started
+from agent.power.state import GovernorState, Readings, Second, started
 from tests.fakes.pulsed_plant import CLOCKS_HZ, PulsedPlant, PulsedPolicy, Surroundings
 
 S = 1_000_000_000
@@ -19,13 +19,20 @@ TERMS = st.builds(
     Terms, burst_w=st.floats(0, 60), up_w_per_s=st.floats(5, 200), down_w_per_s=st.floats(5, 200)
 )
 LIMITS_W, RATES_HZ = st.floats(40, 130), st.floats(0.2, 30)
+SECONDS = st.builds(
+    Second,
+    ahead_s=st.floats(0.0, 1.0),
+    past_j=st.one_of(st.floats(), st.floats(0, 90)),
+    busy_s=st.floats(0.0, 2.0),
+    decisions=st.integers(0, 40),
+    delayed_j=st.floats(),
+    before_j=ANY,
+)
 READINGS = st.builds(
     Readings,
     mono_ns=st.one_of(st.integers(0, 2 * S), st.integers(-(10**13), 10**13)),
     module_w=ANY,
-    past_j=st.one_of(
-        st.just(()), st.tuples(*[st.floats()] * len(AHEAD_S)), st.tuples(*[st.floats(0, 90)] * len(AHEAD_S))
-    ),
+    seconds=st.lists(SECONDS, max_size=12).map(tuple),
     steady_w=ANY,
     decisions_per_s=ANY,
     latency_s=ANY,
@@ -36,7 +43,13 @@ READINGS = st.builds(
     idle=st.booleans(),
     throttled=st.booleans(),
     over_current=st.integers(0, 10**6),
-    past_decisions=st.tuples(*[st.integers(0, 40)] * len(AHEAD_S)),
+    is_seen=st.booleans(),
+    others_w=st.floats(),
+    second_others_w=st.floats(),
+    steady_others_w=st.floats(),
+    quiet_w=ANY,
+    under_way_s=st.floats(),
+    latest_busy_s=st.floats(),
 )
 CALM = Readings(0, 60.0, (), 60.0, 5.0, 0.1, 50.0, CLOCKS_HZ[-1], 90.0)
 
@@ -68,6 +81,7 @@ def test_for_no_readings_at_all_is_more_commanded_than_is_expected_to_fit(
         assert state.target_w <= state.envelope.limit_w
         assert state.setting.gpu_max_freq_hz in knobs.clocks_hz
         assert rate_hz > 0 or not state.may_begin
+        assert rate_hz <= state.pace_hz <= decision_hz
 
 
 @settings(max_examples=200, deadline=None)

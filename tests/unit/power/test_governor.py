@@ -6,26 +6,40 @@ from itertools import pairwise
 
 import pytest
 
-from agent.power.costs import KnobRange, knob_range
+from agent.power.costs import KnobRange, joules_share, knob_range
 from agent.power.envelope import Terms
 from agent.power.governor import governed
-from agent.power.state import AHEAD_S, ASSUMED_IDLE_W, ASSUMED_J, GovernorState, Readings, moved, started
+from agent.power.state import (
+    ASSUMED_IDLE_W,
+    ASSUMED_J,
+    GovernorState,
+    Readings,
+    Second,
+    moved,
+    started,
+)
 
 CLOCKS = tuple(range(315_000_000, 1_575_000_001, 45_000_000))
 KNOBS = knob_range(10.0, CLOCKS)
 S, TENTH = 1_000_000_000, 100_000_000
-QUIET_J = tuple(ASSUMED_IDLE_W * (1.0 - ahead_s) for ahead_s in AHEAD_S)
-"""The past of a device that decided nothing."""
+TENTHS_S = tuple(tenth / 10 for tenth in range(1, 10))
+
+
+def _seconds(watts: float, busy: float = 0.0, decisions: int = 0) -> tuple[Second, ...]:
+    """Of a device that takes `watts` and is deciding for a share `busy` of its time."""
+    return tuple(
+        Second(a, watts * (1 - a), busy * (1 - a), decisions, watts * max(0.0, 0.9 - a)) for a in TENTHS_S
+    )
 
 
 def _readings(state: GovernorState) -> Readings:
     """A tenth of a second later, of a device that takes what is expected and decides in 0.1 s at most."""
     rate_hz = state.setting.decision_rate_hz
-    watts = 0.95 * state.ceiling_w
+    watts = state.ceiling_w
     return Readings(
         mono_ns=state.now_ns + TENTH,
         module_w=watts,
-        past_j=tuple(watts * (1.0 - ahead_s) for ahead_s in AHEAD_S),
+        seconds=_seconds(watts, min(1.0, 0.08 * rate_hz)),
         steady_w=watts,
         decisions_per_s=rate_hz,
         latency_s=0.08 if rate_hz else None,
@@ -58,7 +72,7 @@ def settled() -> GovernorState:
 
 
 def _blind(told: Readings) -> Readings:
-    return replace(told, module_w=None, past_j=(), steady_w=None)
+    return replace(told, module_w=None, is_seen=False, steady_w=None)
 
 
 def test_a_start_decides_nothing_until_it_has_earned_it() -> None:
@@ -77,8 +91,8 @@ def test_an_idle_device_may_always_decide_a_little_even_in_the_tightest_envelope
     limit_w: float, idle_w: float
 ) -> None:
     def idle(told: Readings) -> Readings:
-        past_j = tuple(idle_w * (1.0 - ahead_s) for ahead_s in AHEAD_S)
-        told = replace(told, module_w=idle_w, steady_w=idle_w, past_j=past_j, ordered_w=limit_w, idle=True)
+        told = replace(told, module_w=idle_w, steady_w=idle_w, seconds=_seconds(idle_w), quiet_w=idle_w)
+        told = replace(told, ordered_w=limit_w, idle=True)
         return replace(told, decisions_per_s=0.0, latency_s=None)
 
     state = _driven(30, started(KNOBS, limit_w, Terms(burst_w=5.0), 0), change=idle)[-1]
@@ -90,13 +104,13 @@ def test_where_others_take_all_the_watts_nothing_is_decided_until_they_are_gone(
     settled: GovernorState,
 ) -> None:
     def crowded(told: Readings) -> Readings:
-        return replace(told, module_w=135.0, past_j=tuple(135.0 * (1 - a) for a in AHEAD_S), steady_w=None)
+        return replace(told, module_w=135.0, seconds=_seconds(135.0), steady_w=None)
 
     def idle(told: Readings) -> Readings:
         return replace(crowded(told), steady_w=135.0, decisions_per_s=0.0, latency_s=None, idle=True)
 
     def alone(told: Readings) -> Readings:
-        told = replace(told, module_w=26.0, past_j=QUIET_J, steady_w=26.0, decisions_per_s=0.0)
+        told = replace(told, module_w=26.0, seconds=_seconds(26.0), steady_w=26.0, decisions_per_s=0.0)
         return replace(told, latency_s=None, idle=True)
 
     at_once = _driven(3, settled, change=crowded)
@@ -139,7 +153,7 @@ def test_blind_seconds_are_counted_in_decisions_and_hold_whole_ones_only(settled
     tight = _driven(20, settled, change=lambda told: replace(told, ordered_w=70.0))[-1]
 
     def blind(told: Readings, decisions: int) -> Readings:
-        return replace(_blind(told), ordered_w=70.0, past_decisions=(decisions,) * len(AHEAD_S))
+        return replace(_blind(told), ordered_w=70.0, seconds=_seconds(0.0, 0.1 * decisions, decisions))
 
     full = _driven(2, tight, change=lambda told: blind(told, 4))
     assert not any(state.may_begin for state in full)
@@ -191,7 +205,7 @@ def test_a_cap_that_was_just_written_has_time_to_take(settled: GovernorState) ->
 
 def _slow(told: Readings) -> Readings:
     """A policy whose one decision takes 2.8 s and 60 W above idle, whatever rate it is allowed."""
-    told = replace(told, module_w=86.0, steady_w=86.0, past_j=tuple(86.0 * (1 - a) for a in AHEAD_S))
+    told = replace(told, module_w=86.0, steady_w=86.0, seconds=_seconds(86.0, 1.0))
     return replace(told, decisions_per_s=1 / 2.8, latency_s=2.8, ordered_w=90.0, promised_p99_s=4.5)
 
 
@@ -234,63 +248,60 @@ def test_a_barely_fuller_setting_is_not_taken(settled: GovernorState) -> None:
     assert governed(barely, replace(told, ordered_w=86.5), KNOBS).setting == taken.setting
 
 
-def test_a_cheaper_or_longer_decision_is_believed_only_of_one_clock_and_a_dearer_one_at_once(
+def test_what_was_seen_is_of_the_clocks_that_were_in_force_meanwhile(settled: GovernorState) -> None:
+    """Just after the clock was turned, times and joules are still of the one before."""
+    low_hz = CLOCKS[10]
+    share = joules_share(replace(settled.setting, gpu_max_freq_hz=low_hz), CLOCKS[-1])
+    told = replace(_readings(settled), gpu_max_freq_hz=low_hz, steady_w=settled.idle_w + 50.0)
+    just = governed(settled, replace(told, decisions_per_s=5.0), KNOBS)
+    assert just.joules_share > 0.5 * (settled.joules_share + share)
+    later = _driven(10, settled, change=lambda each: replace(each, gpu_max_freq_hz=low_hz))[-1]
+    assert later.joules_share == pytest.approx(share, rel=0.01)
+
+
+def test_what_cores_of_others_take_makes_no_decision_dearer(settled: GovernorState) -> None:
+    def crowded(told: Readings) -> Readings:
+        return replace(told, others_w=15.0, second_others_w=15.0, steady_others_w=15.0)
+
+    state = _driven(10, settled, change=crowded)[-1]
+    assert state.costs.joules == pytest.approx(settled.costs.joules, rel=0.1)
+    assert state.standing_w == pytest.approx(settled.standing_w + 15.0, abs=1.0)
+
+
+def test_what_is_taken_while_nothing_is_decided_counts_as_standing_at_once(settled: GovernorState) -> None:
+    told = replace(_readings(settled), quiet_w=settled.idle_w + 12.0)
+    assert governed(settled, told, KNOBS).standing_w == pytest.approx(settled.idle_w + 12.0, abs=1.0)
+
+
+def test_where_all_is_seen_and_nothing_rises_a_worker_waits_for_joules_and_not_for_a_rate(
     settled: GovernorState,
 ) -> None:
-    """Just after the clock was turned, times and joules are of another one."""
-    just = replace(settled, read_ns=settled.now_ns, clock_ns=0, trim_after_ns=10**15)
-    told = replace(_readings(just), latency_s=0.5, steady_w=31.0, decisions_per_s=2.0)
-    assert governed(just, told, KNOBS).costs == settled.costs
-    learned = governed(replace(just, read_ns=0), told, KNOBS).costs
-    assert learned.joules < settled.costs.joules
-    assert (learned.latency_s or 0) > (settled.costs.latency_s or 1)
-    dearer = governed(just, replace(told, latency_s=0.02, steady_w=110.0), KNOBS).costs
-    assert dearer.joules > settled.costs.joules
-    assert (dearer.latency_s or 1) < (settled.costs.latency_s or 0)
-
-
-@pytest.fixture
-def tight(settled: GovernorState) -> GovernorState:
-    """At work in 60 W."""
-    return _driven(20, settled, change=lambda told: replace(told, ordered_w=60.0))[-1]
-
-
-def _begins(state: GovernorState, past_j: tuple[float, ...]) -> bool:
-    told = replace(
-        _readings(state), module_w=50.0, past_j=past_j, ordered_w=60.0, steady_w=None, latency_s=None
-    )
-    return governed(state, told, KNOBS).may_begin
-
-
-def test_a_decision_may_begin_only_where_its_second_has_room_for_it(tight: GovernorState) -> None:
-    assert _begins(tight, QUIET_J)
-    full_j = tuple(tight.target_w * (1.0 - ahead_s) for ahead_s in AHEAD_S[:-1])
-    assert not _begins(tight, (*full_j, QUIET_J[-1]))
-
-
-def test_a_decision_that_still_runs_is_counted_beside_the_one_that_would_begin(tight: GovernorState) -> None:
-    spent_j = tight.target_w - tight.standing_w - 1.5 * tight.costs.longest_j(tight.setting)
-    past_j = tuple(quiet_j + spent_j for quiet_j in QUIET_J[:-1])
-    assert _begins(tight, (*past_j, QUIET_J[-1]))
-    assert not _begins(tight, (*past_j, QUIET_J[-1] + 3.0))
-
-
-def test_what_is_seen_of_the_last_second_is_never_less_than_its_decisions_took(tight: GovernorState) -> None:
-    """A sensor that stands still at a low figure, or that did not see all of it, makes no room."""
-    told = replace(
-        _readings(tight), module_w=50.0, past_j=QUIET_J, ordered_w=60.0, steady_w=None, latency_s=None
-    )
-    assert governed(tight, told, KNOBS).may_begin
-    counted = replace(told, past_decisions=(4, 4, 3, 1))
-    assert not governed(tight, counted, KNOBS).may_begin
-    assert not governed(tight, replace(counted, past_j=()), KNOBS).may_begin
+    crowded = _driven(5, settled, change=lambda told: replace(told, others_w=10.0))[-1]
+    assert 0 < crowded.setting.decision_rate_hz < KNOBS.decision_hz == crowded.pace_hz
+    blind = governed(crowded, _blind(_readings(crowded)), KNOBS)
+    assert blind.pace_hz == blind.setting.decision_rate_hz < KNOBS.decision_hz
 
 
 def test_nonsense_counts_as_unknown() -> None:
     nan, inf = float("nan"), float("inf")
-    told = Readings(0, nan, (), -1.0, inf, nan, nan, None, 90.0, promised_p99_s=-inf)
+    told = Readings(
+        0,
+        nan,
+        (),
+        -1.0,
+        inf,
+        nan,
+        nan,
+        None,
+        90.0,
+        promised_p99_s=-inf,
+        others_w=nan,
+        quiet_w=nan,
+        under_way_s=-1.0,
+    )
     assert (told.module_w, told.steady_w, told.decisions_per_s, told.latency_s) == (None, None, None, None)
-    assert (told.hottest_c, told.promised_p99_s) == (None, None)
+    assert (told.hottest_c, told.promised_p99_s, told.quiet_w) == (None, None, None)
+    assert (told.others_w, told.under_way_s) == (0.0, 0.0)
 
 
 def test_without_a_clock_table_the_clock_is_no_knob() -> None:

@@ -2,9 +2,8 @@
 
 import pytest
 
-from agent.power.meters import PowerMeters, WorkMeter
-from agent.power.progress import Progress
-from agent.power.state import AHEAD_S
+from agent.power.meters import OthersMeter, PowerMeters, WorkMeter, seconds_ahead
+from agent.power.progress import Progress, Turn
 
 S = 1_000_000_000
 TENTH = S // 10
@@ -17,19 +16,62 @@ def _metered(tenths: int, watts: float = 50.0, before_j: float = 0.0) -> PowerMe
     return meters
 
 
-def test_joules_of_the_past_are_told_only_where_all_of_it_was_seen() -> None:
-    assert _metered(8).past_j(8 * TENTH) == ()
-    past_j = _metered(9).past_j(9 * TENTH)
-    assert past_j == pytest.approx([50.0 * (1 - ahead_s) for ahead_s in AHEAD_S])
-
-
-def test_after_a_blind_second_the_past_is_unknown_until_it_was_seen_again() -> None:
+def test_a_second_is_seen_only_where_all_of_it_was() -> None:
+    assert not _metered(9).is_seen(9 * TENTH)
+    assert _metered(10).is_seen(S)
     meters = _metered(20)
     for tenth in range(31, 41):
         meters.add(tenth * TENTH, 50.0)
-        if tenth < 35:
-            assert meters.past_j(tenth * TENTH) == ()
-    assert len(meters.past_j(4 * S)) == len(AHEAD_S)
+        assert not meters.is_seen(tenth * TENTH) or tenth >= 35
+
+
+def test_of_each_second_ahead_it_is_told_what_was_taken_in_it_and_in_the_one_before() -> None:
+    seconds = seconds_ahead(_metered(20), WorkMeter(0), 2 * S)
+    assert [second.ahead_s for second in seconds] == pytest.approx([tenth / 10 for tenth in range(1, 10)])
+    for second in seconds:
+        assert second.past_j == pytest.approx(50.0 * (1 - second.ahead_s))
+        assert second.delayed_j == pytest.approx(50.0 * (0.9 - second.ahead_s))
+        assert second.before_j == pytest.approx(50.0)
+
+
+def _decided(since_ns: int, until_ns: int, under_way_ns: int = 0) -> Progress:
+    turn = Turn(1, until_ns - since_ns, until_ns, until_ns - since_ns, under_way_ns)
+    return Progress(1, 0, until_ns - since_ns, (turn,))
+
+
+def test_time_spent_on_decisions_is_known_to_where_each_began_and_ended() -> None:
+    meter = WorkMeter(0)
+    meter.add(S, _decided(650 * S // 1000, 780 * S // 1000, 960 * S // 1000))
+    assert meter.busy.seconds(0) == pytest.approx(0.13 + 0.04)
+    assert meter.busy.seconds(7 * TENTH) == pytest.approx(0.08 + 0.04)
+    assert meter.busy.under_way_s == pytest.approx(0.04)
+    assert meter.busy.beginnings(7 * TENTH) == [960 * S // 1000]
+    ahead_s = [second.ahead_s for second in seconds_ahead(_metered(10), meter, S)]
+    assert 0.65 in ahead_s
+    assert 0.96 in ahead_s
+
+
+def test_decisions_too_short_to_be_seen_one_by_one_are_spread_over_the_time_before_the_latest() -> None:
+    meter = WorkMeter(0)
+    meter.add(TENTH, Progress(4, 0, TENTH // 2, (Turn(4, TENTH // 2, TENTH, TENTH // 10, 0),)))
+    assert meter.busy.seconds(0) == pytest.approx(0.05)
+    assert meter.busy.seconds(TENTH // 2) == pytest.approx(0.01 + 0.04 * 4 / 9, abs=0.001)
+
+
+def test_what_others_take_is_what_their_rail_has_beyond_its_usual() -> None:
+    meter = OthersMeter()
+    for tenth in range(1, 100):
+        meter.add(tenth * TENTH, 9.0 + tenth % 3)
+    assert meter.watts == 0.0
+    meter.add(10 * S, 20.0)
+    first_w = meter.watts
+    meter.add(101 * TENTH, 30.0)
+    meter.add(102 * TENTH, 30.0)
+    assert meter.watts == pytest.approx(18.0, abs=2.0)
+    assert first_w == pytest.approx(meter.watts, abs=5.0)  # a first sample is a mean of before and after
+    meter.add(103 * TENTH, None)
+    assert meter.watts == 0.0
+    assert 1.0 < meter.second_w(103 * TENTH) < 8.0
 
 
 def test_a_steady_mean_needs_three_seconds_and_energy_goes_on_from_before() -> None:
