@@ -113,6 +113,7 @@ class Supervisor:
         forgiving = now_ns < self._forgiving_ns
         if self._follower.watch(now_ns, forgiving):
             self._restarts += 1
+        self._trial.notice(now_ns)
         self._obey(now_ns)
         for place in list(self._seats):
             self._watch(place, now_ns, forgiving)

@@ -8,7 +8,7 @@ look at a release, what is given back too late may cost more.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.board.records import LoopState
@@ -25,9 +25,6 @@ _TICKS, _CHANGED_MAX = 200, 100
 _MISSED_MAX = 20
 _HOT_NS = 5 * _S
 """The governor has this long to turn its knobs."""
-_FALL_W_PER_S, _MEAN_NS = 15.0, _S
-"""A limit that was lowered is followed no faster than this where the supply asks for it (`PowerSection.down_w_per_s`), and the
-mean that is held against it is of the last second."""
 _METERED_MIN = 20
 """Decisions before their energy is judged: the board of the governor may be a tenth of a second old at both ends."""
 _STOPPED = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
@@ -38,9 +35,9 @@ class Look(NamedTuple):
 
     `slow` decisions took longer than promised, `failed` ones gave no plan that could be followed. `may_drive`: somebody
     shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a
-    person took the wheel. `envelope_w` is the limit that was ordered, NaN where it is unknown. `energy_j` is the module's,
-    since whenever that began, NaN where it is unknown; `beside` are the decisions of the worker that drove before, which
-    takes its share; `max_decision_j` is promised, NaN where nothing is.
+    person took the wheel. `over_envelope`: above a limit that stands still (`agent.control.lowering`). `energy_j` is the
+    module's, since whenever that began, NaN where it is unknown; `beside` are the decisions of the worker that drove before,
+    which takes its share; `max_decision_j` is promised, NaN where nothing is.
     """
 
     mono_ns: int
@@ -54,7 +51,6 @@ class Look(NamedTuple):
     failed: int
     takeovers: int
     over_envelope: bool
-    envelope_w: float = math.nan
     energy_j: float = math.nan
     beside: int = 0
     max_decision_j: float = math.nan
@@ -97,8 +93,6 @@ class Trial:
     excused: int = 0
     """Missed ticks that this explains."""
     hot_ns: int = 0
-    falling_ns: int = 0
-    """Until when the governor may still be on its way down to a limit that was lowered."""
     metered: Look | None = None
     """Since when energy and decisions are counted without a gap, where they are."""
     settling_ns: int = 0
@@ -117,24 +111,20 @@ def begun(look: Look) -> Trial:
 def judged(trial: Trial, look: Look) -> Trial | Breach:
     """`trial` after `look`, or the first breach that it shows."""
     if look.ticks < trial.last.ticks or look.decisions < trial.last.decisions:
-        # Another follower or worker counts anew; the governor is where it was.
-        return replace(begun(look), falling_ns=trial.falling_ns)
+        return begun(look)  # another follower or worker counts anew
     grown = _grown(trial, look)
     return next((breach for check in _CHECKS if (breach := check(grown))), grown)
 
 
 def _grown(trial: Trial, look: Look) -> Trial:
     before = trial.last
-    if math.isnan(look.envelope_w):  # what was known last is what was lowered from
-        look = look._replace(envelope_w=before.envelope_w)
     since_ns = look.mono_ns - before.mono_ns
     held_up_ns = look.mono_ns if since_ns > _HELD_UP_NS else trial.held_up_ns
     # The loop's board is a few ticks old: what it tells shortly after a standstill is of the standstill.
     excuses = look.mono_ns - held_up_ns <= _HELD_UP_NS
     awaited = trial.awaited if look.may_drive and not excuses else look.decisions
     settled, tick = look.decisions > awaited, (look.ticks, look.interventions)
-    falling_ns = _falling_ns(trial, look)
-    hot = look.over_envelope and before.over_envelope and look.may_drive and look.mono_ns >= falling_ns
+    hot = look.over_envelope and before.over_envelope and look.may_drive
     return Trial(
         trial.first,
         look,
@@ -143,19 +133,10 @@ def _grown(trial: Trial, look: Look) -> Trial:
         held_up_ns,
         trial.excused + (look.ticks_missed - before.ticks_missed if excuses else 0),
         trial.hot_ns + since_ns if hot else 0,
-        falling_ns,
         (trial.metered or before) if _counts_on(before, look) else None,
         trial.settling_ns if settled else look.mono_ns,
         awaited,
     )
-
-
-def _falling_ns(trial: Trial, look: Look) -> int:
-    """`falling_ns` after `look`: one order may follow the other before the first is carried out."""
-    lowered_w = trial.last.envelope_w - look.envelope_w
-    if not 0 < lowered_w < math.inf:
-        return trial.falling_ns
-    return max(trial.falling_ns, look.mono_ns + _MEAN_NS) + round(lowered_w / _FALL_W_PER_S * _S)
 
 
 def _counts_on(before: Look, look: Look) -> bool:

@@ -1,6 +1,7 @@
 """The watch over a candidate that drives: looks at the boards, and asks the judge.
 
-Owns: which boards a look is made of. Must not know: what is a breach (`agent.control.trial`), what follows from one.
+Owns: which boards a look is made of, and what has to be seen before anyone drives on trial.
+Must not know: what is a breach (`agent.control.trial`), what follows from one.
 """
 
 import math
@@ -21,6 +22,7 @@ from agent.board.records import (
     WorkerRecord,
 )
 from agent.control.gate import VEHICLE_MAX_AGE_NS
+from agent.control.lowering import Lowering
 from agent.control.trial import Breach, Look, Trial, begun, judged
 
 _ALIVE_NS = 3_000_000_000
@@ -30,13 +32,20 @@ _STATES = set(LoopState)
 
 
 class TrialWatch:
-    """One trial after the other: `begin`, then `breach` until it is over."""
+    """One trial after the other: `begin`, then `breach` until it is over. `notice` all the while, before either."""
 
     def __init__(self, run: Path) -> None:
         self._loop: Feed[LoopRecord] = Feed(run / LOOP_BOARD, LOOP)
         self._vehicle: Feed[VehicleRecord] = Feed(run / VEHICLE_BOARD, VEHICLE)
         self._power: Feed[PowerRecord] = Feed(run / POWER_BOARD, POWER)
+        self._lowering = Lowering()
         self._trial: Trial | None = None
+
+    def notice(self, now_ns: int) -> None:
+        """See the limit of watts: power may be on its way down to it when a candidate begins to drive."""
+        self._power.news(now_ns)
+        power = self._power.recent(now_ns, _ALIVE_NS)
+        self._lowering = self._lowering.after(power.envelope_w if power else math.nan, now_ns)
 
     def begin(self) -> None:
         """Another candidate drives."""
@@ -61,7 +70,7 @@ class TrialWatch:
 
     def _look(self, worker: WorkerRecord | None, now_ns: int) -> Look | None:
         """None while the loop or the worker says nothing: each has a watch of its own for that."""
-        for feed in (self._loop, self._vehicle, self._power):
+        for feed in (self._loop, self._vehicle):
             feed.news(now_ns)
         loop, vehicle = self._loop.recent(now_ns, _ALIVE_NS), self._vehicle.latest
         if loop is None or worker is None:
@@ -82,7 +91,6 @@ class TrialWatch:
             worker.failed,
             vehicle.record.takeovers if vehicle else 0,
             # Unknown watts are NaN, and no breach: the governor already assumes the worst.
-            bool(power and power.module_w > power.envelope_w),
-            power.envelope_w if power else math.nan,
+            bool(power and power.module_w > power.envelope_w) and now_ns >= self._lowering.until_ns,
             power.energy_j if power else math.nan,
         )

@@ -399,6 +399,31 @@ def test_power_above_the_envelope_is_the_candidates_only_where_it_decides_under_
     assert text_from(bench.policy.reason) == seen
 
 
+@pytest.mark.parametrize(("lowered_s_ago", "seen"), [(0.5, ""), (8.0, "envelope")])
+def test_watts_that_a_lowering_before_the_change_of_hands_left_above_the_limit_are_not_the_candidates(
+    bench: Bench, lowered_s_ago: float, seen: str
+) -> None:
+    """From 130 to 40 W at 15 W/s takes 6 s, and a candidate is judged after 5."""
+    power = BoardWriter(bench.run / POWER_BOARD, POWER)
+    blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
+
+    def goes_on(seconds: float, envelope_w: float, module_w: float) -> None:
+        for _ in range(round(seconds / 0.05)):
+            told = blank._replace(envelope_w=envelope_w, module_w=module_w, decision_rate_hz=2.0)
+            power.write(told, bench.clock.mono_ns())
+            for _, _, epoch, child in bench.spawner.workers:
+                if child.status is None:
+                    bench.says(WorkerState.READY, epoch=epoch)
+            bench.cycle()
+
+    bench.load_candidate()
+    goes_on(0.5, 130.0, 125.0)
+    goes_on(lowered_s_ago, 40.0, 100.0)
+    bench.order(SwapOrder.GO)
+    goes_on(5.8, 40.0, 60.0)
+    assert text_from(bench.policy.reason) == seen
+
+
 @pytest.mark.parametrize("hangs", [True, False])
 def test_the_wheel_is_given_back_before_the_candidates_process_is_waited_for(
     bench: Bench, hangs: bool

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.board.records import LoopState
+from agent.control.lowering import Lowering
 from agent.control.trial import Breach, Look, Trial, begun, judged
 
 MS = 1_000_000
@@ -21,6 +22,9 @@ class Drive:
     look: Look = START
     trial: Trial = field(default_factory=lambda: begun(START))
     breach: Breach | None = None
+    watts: tuple[float, float] | None = None
+    """The module's, and the limit."""
+    lowering: Lowering = field(default_factory=Lowering)
 
     def goes_on(self, seconds: float, **each_look: int) -> "Drive":
         """Drive on; the counts named grow by so much at every look."""
@@ -38,6 +42,11 @@ class Drive:
         for name, more in {**steps, **grown}.items():
             self.look = self.look._replace(**{name: getattr(self.look, name) + more})
         self.look = self.look._replace(mono_ns=self.look.mono_ns + ms * MS)
+        if self.watts is not None:
+            module_w, envelope_w = self.watts
+            self.lowering = self.lowering.after(envelope_w, self.look.mono_ns)
+            stands = self.look.mono_ns >= self.lowering.until_ns
+            self.look = self.look._replace(over_envelope=module_w > envelope_w and stands)
         if self.breach is None:
             found = judged(self.trial, self.look)
             if isinstance(found, Breach):
@@ -168,7 +177,8 @@ def test_power_above_the_envelope_is_a_breach_where_it_stays() -> None:
 
 def in_envelope_of(drive: Drive, watts: float, *, over: bool = True, may_drive: bool = True) -> Drive:
     """From the next look on."""
-    drive.look = drive.look._replace(envelope_w=watts, over_envelope=over, may_drive=may_drive)
+    drive.watts = (watts + 5.0 if over else watts, watts)
+    drive.look = drive.look._replace(may_drive=may_drive)
     return drive
 
 
