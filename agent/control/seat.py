@@ -170,6 +170,15 @@ class Seat(_Occupied):
         """How long the worker that sits here may say nothing now."""
         return hung_after_ns(self.promised_ns(mono_ns), on_trial=self.on_trial)
 
+    def overdue_ns(self, mono_ns: int) -> int:
+        """How long the worker that sits here has said nothing, beyond what it promises for a decision."""
+        return self._silent_ns(mono_ns) - self.promised_ns(mono_ns)
+
+    def _silent_ns(self, mono_ns: int) -> int:
+        """Since it spoke last, or was started."""
+        spoke = self._board.latest if self.figures(mono_ns) else None
+        return mono_ns - (spoke.mono_ns if spoke else self._started_ns)
+
     def fresh_ns(self, mono_ns: int) -> int:
         """Up to which age the follower calls a plan of this worker fresh."""
         rules = FollowRules(latency_ns=max(self.promised_ns(mono_ns), 0))
@@ -194,7 +203,7 @@ class Seat(_Occupied):
         if self._child is None or status is not None:
             self.reason, self.detail = "policy-worker", f"the policy worker ended with status {status}"
             return Pulse.DEAD
-        age_ns = mono_ns - (self._board.latest.mono_ns if record and self._board.latest else self._started_ns)
+        age_ns = self._silent_ns(mono_ns)
         if age_ns > (self.silence_ns(mono_ns) if state in _LOADED else LOAD_NS):
             self.reason, self.detail = (
                 "policy-worker",

@@ -5,7 +5,6 @@ Must not know: how processes are started (`Spawner`), what a policy is, the netw
 when it stalls, the follower goes on.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -259,11 +258,9 @@ class Supervisor:
     def _judge(self, now_ns: int) -> None:
         """Give the wheel back where the candidate does what it must not."""
         seat = self._seats.get(self._challenger) if self._challenger is not None else None
-        other = self._seats.get(seat.place.other) if seat else None
-        figures = seat.figures(now_ns) if seat else None
-        beside = other.figures(now_ns) if other else None
-        promised_j = seat.promised_j(now_ns) if seat else math.nan
-        breach = self._trial.breach(figures, beside, promised_j, now_ns)
+        if seat is None:
+            return
+        breach = self._trial.breach(seat, self._seats.get(seat.place.other), now_ns)
         if breach is not None:
             self._shown = breach
             self._on(On.BREACHED, now_ns)

@@ -27,6 +27,8 @@ _HOT_NS = 5 * _S
 """The governor has this long to turn its knobs."""
 _METERED_MIN = 20
 """Decisions before their energy is judged: the board of the governor may be a tenth of a second old at both ends."""
+_OVERDUE_NS = _S
+"""A worker that keeps silent for so much longer than it promises is why there is no fresh plan, called hung by then or not."""
 _STOPPED = (LoopState.MINIMAL_RISK, LoopState.SAFE_STOP)
 
 
@@ -37,7 +39,8 @@ class Look(NamedTuple):
     shows the world, and decisions are allowed; a stop without that is not the candidate's. `takeovers`: how often a
     person took the wheel. `over_envelope`: above a limit that stands still (`agent.control.lowering`). `energy_j` is the
     module's, since whenever that began, NaN where it is unknown; `beside` are the decisions of the worker that drove before,
-    which takes its share; `max_decision_j` is promised, NaN where nothing is.
+    which takes its share; `max_decision_j` is promised, NaN where nothing is. `overdue_ns`: how long the candidate's worker has
+    said nothing, beyond what it promises for a decision.
     """
 
     mono_ns: int
@@ -54,6 +57,7 @@ class Look(NamedTuple):
     energy_j: float = math.nan
     beside: int = 0
     max_decision_j: float = math.nan
+    overdue_ns: int = 0
 
 
 class Breach(NamedTuple):
@@ -156,7 +160,12 @@ def _stopped(trial: Trial) -> Breach | None:
     settled = look.mono_ns - trial.settling_ns >= _SETTLING_NS
     if not (settled and look.state in _STOPPED):
         return None
-    return Breach("safe-stop", f"no fresh plan: the loop is in {look.state.name}")
+    seen = f"no fresh plan: the loop is in {look.state.name}"
+    if look.overdue_ns > _OVERDUE_NS:
+        return Breach(
+            "policy-worker", f"{seen}; the policy worker's word is {look.overdue_ns / _S:.1f} s overdue"
+        )
+    return Breach("safe-stop", seen)
 
 
 def _slow(trial: Trial) -> Breach | None:

@@ -453,6 +453,59 @@ def test_a_loop_that_stops_because_the_plant_is_silent_for_half_a_second_takes_t
         assert bench.cycle().candidate == CandidateState.DRIVING
 
 
+def test_a_hang_is_called_so_though_the_plant_was_silent_between_two_looks_for_so_long_that_the_loop_stops(
+    bench: Bench,
+) -> None:
+    """On a machine so busy that the supervisor looks late and the plant speaks late."""
+    bench.drive_candidate()
+    for made in range(10):
+        bench.says(WorkerState.READY, epoch=1)
+        bench.says(WorkerState.READY, epoch=2, decisions=made)
+        bench.cycle()
+    bench.silent.add("plant")
+    bench.cycle(2)
+    bench.clock.advance(0.14)
+    bench.silent.clear()
+    bench.loop_state = LoopState.MINIMAL_RISK
+    while bench.cycle().candidate == CandidateState.DRIVING:
+        bench.says(WorkerState.READY, epoch=1)
+    assert text_from(bench.policy.reason) == "policy-worker"
+
+
+def test_what_the_loop_told_long_before_is_not_held_against_a_candidate_that_decided_since(
+    bench: Bench,
+) -> None:
+    """The plant was silent, and when it speaks again the follower waits for a processor."""
+    bench.drive_candidate()
+    bench.silent.add("plant")
+    bench.loop_state = LoopState.MINIMAL_RISK
+    bench.cycle(10)
+    bench.silent = {"follower"}
+    for made in range(30):
+        bench.says(WorkerState.READY, epoch=2, decisions=made)
+        if made == 20:
+            bench.silent.clear()
+            bench.loop_state = LoopState.OK
+        assert bench.cycle().candidate == CandidateState.DRIVING
+
+
+def test_a_hang_that_stops_the_loop_before_it_is_long_enough_to_be_called_one_is_named_as_the_cause(
+    bench: Bench,
+) -> None:
+    """Three decisions of two seconds are longer than a plan lasts."""
+    bench.drive_candidate()
+    bench.promises(2.0)
+    for cycle in range(100):
+        bench.says(WorkerState.READY, epoch=1)
+        bench.loop_state = LoopState.MINIMAL_RISK if cycle > 80 else LoopState.OK
+        bench.cycle()
+    assert (bench.policy.candidate, text_from(bench.policy.reason)) == (
+        CandidateState.FAILED,
+        "policy-worker",
+    )
+    assert "s overdue" in text_from(bench.policy.detail)
+
+
 def test_what_went_wrong_before_the_trial_or_after_it_is_no_breach_of_it(bench: Bench) -> None:
     bench.load_candidate()
     bench.says(WorkerState.READY, failed=3)

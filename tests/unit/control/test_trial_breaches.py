@@ -95,6 +95,15 @@ def test_a_loop_that_stops_for_want_of_a_plan_is_a_breach_at_once() -> None:
     assert drive.sees().reason == "safe-stop"
 
 
+@pytest.mark.parametrize(("overdue_ms", "reason"), [(900, "safe-stop"), (1_100, "policy-worker")])
+def test_a_stop_for_want_of_a_plan_is_called_by_its_cause_where_the_worker_keeps_silent(
+    overdue_ms: int, reason: str
+) -> None:
+    drive = Drive().goes_on(1)
+    drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK, overdue_ns=overdue_ms * MS)
+    assert drive.sees().reason == reason
+
+
 def test_a_stop_that_the_loop_was_in_before_the_change_is_not_the_candidates() -> None:
     drive = Drive()
     drive.look = drive.look._replace(state=LoopState.MINIMAL_RISK)
