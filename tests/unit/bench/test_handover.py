@@ -40,9 +40,8 @@ from bench.handover import (
 from bench.misses import Misses
 from fleet.demo import witness
 from tests.fakes.clock import FakeClock
+from tests.fakes.misses import MS, PERIOD_NS, follower_that_missed, standstill
 
-MS = 1_000_000
-PERIOD_NS = 10 * MS
 OLD, NEW = 4, 5
 
 
@@ -151,10 +150,20 @@ def test_the_record_is_put_together_from_the_ring_and_the_boards_and_frees_the_r
     record.close()
 
 
-def swap(missed_nothing: Misses, **other: float | str) -> swaps.Swap:
+def misses_in(run: Path, ticks: int = 0, spans: tuple[tuple[int, int], ...] = ()) -> Misses:
+    """What was missed in the time of one swap, before which 7 ticks had been missed."""
+    run.mkdir()
+    follower_that_missed(run, 7)
+    misses = Misses([run / LOOP_BOARD])
+    follower_that_missed(run, 7 + ticks, spans)
+    misses.look()
+    return misses
+
+
+def swap(misses: Misses, **other: float | str) -> swaps.Swap:
     return swaps.Swap(
         "none",
-        missed_nothing,
+        misses,
         Gaps(int(other.get("gap", 0)), 0),
         250 * MS,
         0,
@@ -165,14 +174,26 @@ def swap(missed_nothing: Misses, **other: float | str) -> swaps.Swap:
     )
 
 
-def test_only_swaps_that_stayed_are_counted_and_the_worst_of_all_is_told() -> None:
-    nothing = Misses([])
+def test_only_swaps_that_stayed_are_counted_and_the_worst_of_all_is_told(tmp_path: Path) -> None:
+    nothing = misses_in(tmp_path / "nothing")
     done = [swap(nothing), swap(nothing, gap=3), swap(nothing, reason="latency")]
     found = swaps.swap_figures(done, witness.Testimony(()))
     assert (found["swaps"], found["swaps_sent_back"]) == (2, ["latency"])
     assert (found["swap_ticks_missed"], found["swap_plan_gap_periods"]) == (0, 3)
     assert found["swap_plan_gap_periods_unexplained"] == 0
     assert found["swap_plan_age_max_ms"] == 250
+
+
+def test_ticks_that_were_missed_in_any_swap_are_summed_also_where_it_was_sent_back_and_the_machine_explains_its_own(
+    tmp_path: Path,
+) -> None:
+    done = [
+        swap(misses_in(tmp_path / "first", 3, ((0, 12 * MS), (100 * MS, 121 * MS)))),
+        swap(misses_in(tmp_path / "second", 2, ((500 * MS, 525 * MS),)), reason="latency"),
+        swap(misses_in(tmp_path / "third")),
+    ]
+    found = swaps.swap_figures(done, standstill(100, 121))
+    assert (found["swap_ticks_missed"], found["swap_ticks_missed_unexplained"]) == (5, 3)
 
 
 def broken(fault: faulty.Fault, back_s: float | None) -> swaps.Broken:

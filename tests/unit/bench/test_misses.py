@@ -1,33 +1,16 @@
 """What a bench says of missed ticks: which the machine explains, and which it does not."""
 
-import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from agent.board.records import LOOP, LOOP_BOARD, bytes_from_spans
-from agent.board.seqlock import BoardWriter
-from bench.misses import Misses, Span, is_explained, ticks_in
+from agent.board.records import LOOP_BOARD
+from bench.misses import Misses, is_explained, ticks_in
 from fleet.demo import witness  # its names begin as tests do, so they are not imported here
+from tests.fakes.misses import MS, PERIOD_NS, follower_that_missed, standstill
 
-MS = 1_000_000
-PERIOD_NS = 10 * MS
 NOBODY = witness.Testimony(())
-
-
-def follower_that_missed(run: Path, ticks: int, spans: tuple[Span, ...] = ()) -> None:
-    blank = LOOP.record_from(LOOP.packer.unpack(bytes(LOOP.packer.size)))
-    record = blank._replace(
-        ticks_missed=ticks, tick_period_ns=PERIOD_NS, recent_misses=bytes_from_spans(spans)
-    )
-    with BoardWriter(run / LOOP_BOARD, LOOP) as board:
-        board.write(record, time.monotonic_ns())
-
-
-def standstill(start_ms: float, end_ms: float) -> witness.Testimony:
-    due_ns = round(start_ms * MS) + witness.PERIOD_NS
-    return witness.Testimony(((witness.Wakeup(500, 0, 0),), (witness.Wakeup(7, due_ns, round(end_ms * MS)),)))
 
 
 @pytest.mark.parametrize(
