@@ -38,7 +38,6 @@ class FaultDrive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recovered: bool
     well_after_s: float
     stopped: bool
-    workers: int
 
 
 def course_of(seed: int, fault: Fault) -> tuple[str, Course]:
@@ -64,7 +63,6 @@ def driven(driver: Driver, seed: int, fault: Fault) -> FaultDrive:
         found.recovered,
         found.well_after_s,
         found.stopped,
-        found.workers,
     )
 
 

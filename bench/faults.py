@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,17 +65,10 @@ def measure(plan: Plan) -> Figures:
 
 
 def figures(drives: Sequence[FaultDrive]) -> Figures:
-    """The summary by fault; that of the drives without one stands first."""
+    """The summary by fault; that of the drives without one, `none`, stands first."""
     by_fault = {fault: [each for each in drives if each.fault is fault] for fault in Fault}
-    before = {each.seed: each for each in by_fault.pop(Fault.NONE)}
-    return {
-        "clock": "virtual time",
-        "baseline_seeds": len(before),
-        "baseline_collisions": _complained(before.values(), Complaint.COLLIDED),
-        "baseline_off_road": _complained(before.values(), Complaint.OFF_ROAD),
-        "baseline_complaints": _complaints(before.values()),
-        **{str(fault): _figures(found) for fault, found in by_fault.items() if found},
-    }
+    summaries = {str(fault): _figures(found) for fault, found in by_fault.items() if found}
+    return {"clock": "virtual time", **summaries}
 
 
 def _figures(drives: Sequence[FaultDrive]) -> Figures:
@@ -91,7 +84,9 @@ def _figures(drives: Sequence[FaultDrive]) -> Figures:
         "recovered": len(waits_s),
         "recovery_s_p50": waits_s[len(waits_s) // 2] if waits_s else None,
         "recovery_s_max": waits_s[-1] if waits_s else None,
-        "complaints": _complaints(drives),
+        "complaints": dict(
+            Counter(complaint for each in drives for complaint in each.complaints).most_common()
+        ),
         "sequences": dict(Counter(" ".join(each.states) for each in drives).most_common()),
         "by_class": _by_class(drives),
         "not_as_promised": [_told(each) for each in drives if not _is_as_promised(each)][:_LISTED],
@@ -119,13 +114,8 @@ def _told(drive: FaultDrive) -> str:
     )
 
 
-def _complained(drives: Iterable[FaultDrive], of: Complaint) -> int:
+def _complained(drives: Sequence[FaultDrive], of: Complaint) -> int:
     return sum(of in each.complaints for each in drives)
-
-
-def _complaints(drives: Iterable[FaultDrive]) -> dict[str, int]:
-    """How many drives each of the referee's complaints was made of."""
-    return dict(Counter(complaint for each in drives for complaint in each.complaints).most_common())
 
 
 def _by_class(drives: Sequence[FaultDrive]) -> dict[str, str]:

@@ -86,7 +86,6 @@ def told(seed: int, fault: Fault, **what: object) -> FaultDrive:
         "recovered": True,
         "well_after_s": 0.0,
         "stopped": False,
-        "workers": 1,
     }
     return FaultDrive(seed, "cut-in", fault, 4.0, **{**usual, **what})  # type: ignore[arg-type]
 
@@ -100,10 +99,12 @@ def test_a_collision_another_sequence_and_no_recovery_are_counted_and_named() ->
         told(2, Fault.HUNG, states=("OK", "DEGRADED", "MINIMAL_RISK", "OK"), stopped=True, well_after_s=4.5),
     ]
     found = figures(drives)
-    assert (found["baseline_seeds"], found["baseline_collisions"]) == (2, 0)
-    assert found["baseline_complaints"] == {"ran a red light": 1}
-    hung = found["hung"]
+    none, hung = found["none"], found["hung"]
+    assert isinstance(none, dict)
     assert isinstance(hung, dict)
+    assert (none["seeds"], none["collisions"], none["sequence_as_documented"]) == (2, 0, 2)
+    assert none["complaints"] == {"ran a red light": 1}
+    assert none["not_as_promised"] == ["1 cut-in 4.0 s: ran a red light; OK; recovered"]
     counted = ("seeds", "collisions", "off_road", "stopped_safely", "drove_on", "recovered")
     assert [hung[name] for name in counted] == [3, 1, 0, 2, 0, 2]
     assert hung["sequence_as_documented"] == 2
