@@ -7,7 +7,6 @@ With `--picture FILE` there is one drive in real time instead, and a picture of 
 """
 
 import argparse
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from agent.power.envelope import Terms
 from bench import power_picture
 from bench.power_drive import Driven, fixed, governed
 from bench.power_script import burst_w_for, drive_script, fault_script, order_script
+from bench.progress import progress
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -187,11 +187,10 @@ def _ordered(profile: Profile, seconds: float, seed: int, envelope_w: float) -> 
 
 
 def _told(what: str, results: Iterable[T], count: int) -> list[T]:
-    """The results as they come, said on standard error."""
+    """The results, each told as it comes."""
     found = []
-    for result in results:
-        found.append(result)
-        sys.stderr.write(f"\r{what}: {len(found)} of {count} ")
-        sys.stderr.flush()
-    sys.stderr.write("\n")
+    with progress(what, count) as tell:
+        for result in results:
+            found.append(result)
+            tell("")
     return found
