@@ -27,7 +27,7 @@ from pathlib import Path
 
 from bench import faults, lateness, overhead, swaps
 from bench.cores import followers_core, leave
-from bench.lateness import realtime_of, unwatched
+from bench.lateness import realtime_of
 from bench.load import Load, build_large, check_room, withdraw_publisher
 from bench.variants import CHECKPOINT
 from fleet.demo.commands import Commands
@@ -153,8 +153,8 @@ def _driving(
         journey.start_witnesses()
         journey.start_devices()
         journey.assign(release)
-        journey.await_driving(release.digest, unwatched, _READY_S)
-        journey.drive(_SETTLE_S, unwatched)
+        journey.await_driving(release.digest, _READY_S)
+        journey.drive(_SETTLE_S)
         yield _Driving(journey, core, release, large)
 
 

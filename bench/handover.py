@@ -15,7 +15,6 @@ from pathlib import Path
 
 from agent.board.feed import Feed
 from agent.board.records import (
-    APPLIED,
     APPLIED_RING,
     LOOP,
     LOOP_BOARD,
@@ -27,12 +26,11 @@ from agent.board.records import (
     Worker,
     plan_board,
 )
-from agent.board.ring import RingReader
 from agent.control.gate import GateReason
 from agent.control.worker import DECISIONS_PER_EPOCH
 from agent.ports import Clock
+from bench.ticks import Ticks, realtime_in
 
-_MANY = 10_000
 _WAITING = LoopState.WAITING
 
 
@@ -140,20 +138,19 @@ class Record:
 
     run: Path
     clock: Clock
-    _applied: list[AppliedRecord] = field(default_factory=list)
     _states: list[tuple[int, LoopState]] = field(default_factory=list)
     _observed_ns: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._loop: Feed[LoopRecord] = Feed(self.run / LOOP_BOARD, LOOP)
         self._plans: list[Feed[PlanRecord]] = [Feed(self.run / plan_board(place), PLAN) for place in Worker]
-        self._ring = RingReader(self.run / APPLIED_RING)
+        self._applied = Ticks(self.run / APPLIED_RING, frees=True)
         self.restart()
 
     def restart(self) -> None:
         """Forget what was."""
         self.look()
-        self._applied.clear()
+        self._applied.restart()
         del self._states[:-1]
 
     def look(self) -> None:
@@ -164,12 +161,12 @@ class Record:
                 self._observed_ns[plan.record.decision] = plan.record.observation_ns
         if (loop := self._loop.news(now_ns)) is not None:
             self._states.append((loop.record.ticks, LoopState(loop.record.state)))
-        self._applied += [AppliedRecord(*APPLIED.packer.unpack(raw)) for raw in self._ring.drain(_MANY)]
+        self._applied.look()
 
     @property
     def ticks(self) -> list[Tick]:
         """All of them, in order."""
-        return ticks_from(self._applied, self._states, self._observed_ns)
+        return ticks_from(self._applied.seen, self._states, self._observed_ns)
 
     @property
     def period_ns(self) -> int:
@@ -179,12 +176,11 @@ class Record:
     @property
     def realtime(self) -> str:
         """What the kernel granted the loop."""
-        loop = self._loop.latest
-        return loop.record.realtime.rstrip(b"\0").decode() if loop else "none"
+        return realtime_in(self._loop)
 
     def close(self) -> None:
         """Unmap everything."""
         for plans in self._plans:
             plans.close()
         self._loop.close()
-        self._ring.close()
+        self._applied.close()

@@ -13,7 +13,7 @@ that no standstill of a core explains (`bench.misses`).
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agent.board.records import LOOP_BOARD
@@ -22,7 +22,7 @@ from bench.misses import Misses
 from fleet.adapters.api_client import ApiClient
 from fleet.cli.trace import Auditor
 from fleet.demo.commands import Commands
-from fleet.demo.journey import Journey, Settings
+from fleet.demo.journey import Journey, Settings, Watch
 from fleet.demo.processes import Processes
 from fleet.demo.server import DeviceStatus, SeenDecision
 from fleet.demo.site import CHASSIS_SERIAL, BuiltRelease
@@ -60,7 +60,7 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
     journey.start_witnesses()
     journey.start_devices()
     journey.assign(first)
-    journey.await_driving(first.digest, _unwatched, _READY_S)
+    journey.await_driving(first.digest, _READY_S)
     misses = Misses([device.root / "run/roskva" / LOOP_BOARD for device in journey.devices])
     before, bare_before, started_s = _loops(journey), journey.testimony(), time.monotonic()
 
@@ -72,7 +72,7 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
     journey.drive(max(0.0, seconds - (time.monotonic() - started_s)), watch)
     after, drove_s = _loops(journey), time.monotonic() - started_s
     misses.look()
-    journey.drive(_FLUSH_S, _unwatched)
+    journey.drive(_FLUSH_S)
     bare = journey.testimony()
     return {
         "seconds_offer_to_live": round(to_live_s, 2),
@@ -92,7 +92,7 @@ def _measured(journey: Journey, seconds: float) -> dict[str, object]:
     }
 
 
-def _change(journey: Journey, release: BuiltRelease, watch: Callable[[list[DeviceStatus]], None]) -> float:
+def _change(journey: Journey, release: BuiltRelease, watch: Watch) -> float:
     """Order the release and wait until decisions of it drive every device; returns the seconds."""
     ordered_s = time.monotonic()
     journey.assign(release)
@@ -144,7 +144,3 @@ def _numbered(found: Iterable[SeenDecision]) -> int:
 
 def _loops(journey: Journey) -> dict[str, LoopFigures]:
     return {d.id: d.state.loop for d in journey.server.devices() if d.state and d.state.loop}
-
-
-def _unwatched(_: list[DeviceStatus]) -> None:
-    """Nobody looks."""

@@ -31,7 +31,7 @@ def measure(journey: Journey, core: int, seconds: float, load: Load | None = Non
     """Ticks and cyclictest over the same seconds, more of them where one whole load takes longer."""
     run = journey.devices[0].root / "run/roskva"
     ticks = Ticks(run / APPLIED_RING)
-    journey.drive(1.0, unwatched)
+    journey.drive(1.0)
     ticks.look()
     phase_us = (ticks.phase_us(_PERIOD_US) + _PERIOD_US // 2) % _PERIOD_US
     report = journey.folder / "cyclictest.json"
@@ -105,7 +105,3 @@ def realtime_of(journey: Journey) -> str:
     """What the kernel granted the follower of the one device, in its own words."""
     states = [device.state for device in journey.server.devices()]
     return states[0].loop.realtime if states and states[0] and states[0].loop else "none"
-
-
-def unwatched(_: list[DeviceStatus]) -> None:
-    """Nobody looks."""

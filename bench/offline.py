@@ -3,9 +3,7 @@
 Owns: its site, its slots, its processes, one change of release after the other. Must not know: what is measured meanwhile.
 """
 
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from agent.adapters.files import FileDisk
 from agent.app.worker import TRUST_POLICY
 from agent.board.change import CandidateState, PolicyRecord, SwapOrder
 from agent.board.layout import text_from
-from agent.board.records import raw_from_digest
+from agent.board.records import APPLIED_RING, raw_from_digest
 from agent.config import load_config
 from agent.update.slots import Slot, SlotStore, StagedSlot
 from agent.update.swap import ControlLine
@@ -25,7 +23,6 @@ from fleet.demo.commands import Commands
 from fleet.demo.devices import Device, DeviceSettings
 from fleet.demo.processes import Processes, free_port, pause, program
 from fleet.demo.site import BuiltRelease, Site
-from fleet.demo.witness import Testimony, testimony
 from models.errors import NotNowError
 
 _SEED = 41
@@ -106,11 +103,14 @@ class Offline:
 
     @contextmanager
     def control(self, argv: Sequence[str]) -> Iterator[ControlLine]:
-        """`control`, started by `argv`, in the block; the line to it."""
+        """`control`, started by `argv`, in the block, and its loop; the line to it."""
         self.processes.start(_CONTROL, list(argv))
         line = ControlLine(self.run, MonotonicClock())
         try:
             while (told := line.policy()) is not None and told.driving:  # what the one before said last
+                self.processes.check()
+                pause(_POLL_S)
+            while not (self.run / APPLIED_RING).exists():
                 self.processes.check()
                 pause(_POLL_S)
             yield line
@@ -122,28 +122,6 @@ class Offline:
     def ours(self) -> list[str]:
         """The command that starts `control` as it is."""
         return [program("roskva-agent"), "control", "--root", str(self.root)]
-
-
-@dataclass(frozen=True, slots=True)
-class Witnesses:
-    """Bare loops on every core."""
-
-    files: tuple[Path, ...]
-
-    @classmethod
-    def start(cls, processes: Processes, core: int) -> "Witnesses":
-        """Start one on each core that this process may use, and on the loop's `core`."""
-        folder = processes.volatile_folder()
-        cores = sorted(os.sched_getaffinity(0) | {core})
-        files = tuple(folder / f"core-{core}.json" for core in cores)
-        for core, file in zip(cores, files, strict=True):
-            argv = [sys.executable, "-P", "-m", "fleet.demo.witness", str(file), str(core)]
-            processes.start(f"witness-{core}", argv)
-        return cls(files)
-
-    def testimony(self) -> Testimony:
-        """What they saw since their start."""
-        return testimony(list(self.files))
 
 
 @dataclass(frozen=True, slots=True)

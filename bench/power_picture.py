@@ -37,9 +37,9 @@ from bench.cores import followers_core, leave
 from bench.offline import Changing, Offline
 from bench.picture import Drive, Happening, PowerSample, svg_of_drive
 from bench.power_drive import followed_s
-from bench.ticks import Ticks
+from bench.ticks import Ticks, realtime_in
 from fleet.demo.commands import Commands, Finished
-from fleet.demo.processes import Processes, pause
+from fleet.demo.processes import Processes
 from models.errors import NotNowError
 
 Figures = dict[str, object]
@@ -73,9 +73,6 @@ def driven(core: int) -> tuple[Drive, Figures]:
         _tell("a site, two releases, a device")
         live, other = device.start()
         with device.control(device.ours) as line:
-            while not (device.run / APPLIED_RING).exists():
-                processes.check()
-                pause(0.1)
             watch = _Watch(device.run)
             changing = Changing(device, line, watch.look)
             changing.await_driving(live)
@@ -135,7 +132,10 @@ class _Watch:
 
     def drive(self) -> Drive:
         """All of it, once it is over."""
-        ticks = [((due - self._from_ns) / _S, (began - due) / 1e6) for _, due, began in self._ticks.seen]
+        ticks = [
+            ((tick.due_ns - self._from_ns) / _S, (tick.mono_ns - tick.due_ns) / 1e6)
+            for tick in self._ticks.seen
+        ]
         return Drive(
             seconds=self.now_s,
             power=tuple(self._seen),
@@ -160,7 +160,7 @@ class _Watch:
 
     @property
     def _realtime(self) -> str:
-        return text_from(self._loop.latest.record.realtime) if self._loop.latest else "none"
+        return realtime_in(self._loop)
 
     def close(self) -> None:
         """Unmap."""

@@ -15,6 +15,7 @@ is there, the process ends, or a decision passes the latency that 99 in 100 are 
 that executes a decision of the release before. Nothing but `control` takes part.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
 from agent.board.layout import text_from
-from agent.board.records import APPLIED_RING, LOOP_BOARD
+from agent.board.records import LOOP_BOARD
 from agent.update.slots import StagedSlot
 from agent.update.swap import ControlLine
 from bench import faulty
@@ -40,10 +41,11 @@ from bench.handover import (
     oldest_plan_ns,
 )
 from bench.misses import Misses
-from bench.offline import Changing, Offline, Witnesses
+from bench.offline import Changing, Offline
 from bench.progress import Tell, progress
-from fleet.demo.processes import Processes, pause
+from fleet.demo.processes import Processes
 from fleet.demo.witness import Testimony
+from fleet.demo.witnesses import Witnesses
 from models.errors import NotNowError
 
 _S = 1_000_000_000
@@ -98,7 +100,7 @@ def measure(folder: Path, core: int, swaps: int, breaches: int) -> Figures:
     """Both workloads on a device below `folder`, its loop on `core`."""
     with Processes(folder / "logs") as processes, progress("changing hands", swaps + breaches) as tell:
         device = Offline(folder, processes, core, _PRECISIONS)
-        witnesses = Witnesses.start(processes, core)
+        witnesses = Witnesses.start(processes, os.sched_getaffinity(0) | {core})
         slots = device.start()
         changed = _swaps(device, slots, swaps, tell)
         broken = _breaches(device, device.live_first(slots), breaches, tell)
@@ -275,9 +277,6 @@ def _back_s(changing: Changing, record: Record, breach: faulty.Breach) -> float 
 def _recorded(device: Offline, line: ControlLine, live: StagedSlot) -> Iterator[tuple[Changing, Record]]:
     """Changes of release and the record of the loop, once `live` drives."""
     clock = MonotonicClock()
-    while not (device.run / APPLIED_RING).exists():
-        device.processes.check()
-        pause(0.1)
     record = Record(device.run, clock)
     changing = Changing(device, line, record.look)
     try:

@@ -4,7 +4,6 @@ Owns: the order of the steps, and what must hold after each. Must not know: term
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from fleet.demo.devices import Device, DeviceSettings
 from fleet.demo.processes import BrokerKind, Processes, await_port, free_port, pause, program, start_broker
 from fleet.demo.server import DeviceStatus, Server
 from fleet.demo.site import BuiltRelease, Site
-from fleet.demo.witness import Testimony, testimony
+from fleet.demo.witness import Testimony
+from fleet.demo.witnesses import Witnesses
 from models.digest import Digest
 from models.errors import NotNowError
 from models.wire.messages import ConnectionKind, UpdatePhase
@@ -24,6 +24,12 @@ FLEET = "demo"
 ENVELOPES_W = (120.0, 90.0, 70.0)
 """One for each device: the third must turn its knobs to stay inside."""
 _POLL_S = 0.25
+Watch = Callable[[list[DeviceStatus]], None]
+"""Is shown the devices at each look."""
+
+
+def unwatched(_: list[DeviceStatus]) -> None:
+    """Nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Journey:
     devices: list[Device] = field(default_factory=list)
     broker: str = ""
     broker_port: int = 0
-    _witnesses: list[Path] = field(default_factory=list)
+    _witnesses: Witnesses = field(default_factory=Witnesses)
 
     def __post_init__(self) -> None:
         self.site = Site(self.folder, self.commands)
@@ -85,17 +91,12 @@ class Journey:
         ]
 
     def start_witnesses(self) -> None:
-        """Start a bare loop on every core, at the followers' rate and class."""
-        folder = self.processes.volatile_folder()
-        for core in sorted(os.sched_getaffinity(0)):
-            file = folder / f"core-{core}.json"
-            argv = [sys.executable, "-P", "-m", "fleet.demo.witness", str(file), str(core)]
-            self.processes.start(f"witness-{core}", argv)
-            self._witnesses.append(file)
+        """Start a bare loop on every core that this process may use."""
+        self._witnesses = Witnesses.start(self.processes, os.sched_getaffinity(0))
 
     def testimony(self) -> Testimony:
         """What the bare loops saw since their start."""
-        return testimony(self._witnesses)
+        return self._witnesses.testimony()
 
     def start_devices(self) -> None:
         """Make and start the devices; returns once the server hears all of them."""
@@ -147,15 +148,13 @@ class Journey:
         for device in self.devices:
             self.server.assign(device.id, release.digest)
 
-    def await_driving(
-        self, digest: Digest, watch: Callable[[list[DeviceStatus]], None], timeout_s: float
-    ) -> float:
+    def await_driving(self, digest: Digest, timeout_s: float, watch: Watch = unwatched) -> float:
         """Wait until every device drives with `digest`, its trial passed; returns the seconds it took."""
         started_s = time.monotonic()
         self.await_all(lambda d: drives_with(d, digest), f"driving with {digest[:19]}…", timeout_s, watch)
         return time.monotonic() - started_s
 
-    def drive(self, seconds: float, watch: Callable[[list[DeviceStatus]], None]) -> None:
+    def drive(self, seconds: float, watch: Watch = unwatched) -> None:
         """Watch the devices drive."""
         deadline_s = time.monotonic() + seconds
         while time.monotonic() < deadline_s:
@@ -168,7 +167,7 @@ class Journey:
         holds: Callable[[DeviceStatus], bool],
         what: str,
         timeout_s: float,
-        watch: Callable[[list[DeviceStatus]], None] = lambda _: None,
+        watch: Watch = unwatched,
     ) -> None:
         """Poll until `holds` is true of every device. Raises `NotNowError`, naming who is late and why."""
         deadline_s = time.monotonic() + timeout_s

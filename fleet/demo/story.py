@@ -114,7 +114,7 @@ class Story:
         view.heading(self.console, 6, "The journey", why)
         with self.watching(f"release {release.manifest.version} arrives") as watch:
             self.journey.assign(release)
-            seconds = self.journey.await_driving(release.digest, watch, timeout_s=60.0)
+            seconds = self.journey.await_driving(release.digest, 60.0, watch)
         self.check("every device drives with the first release", True, f"trial passed after {seconds:.1f} s")
         second = self.release("nvfp4", "1.1.0", 2)
         with self.watching("driving") as watch:
@@ -126,7 +126,7 @@ class Story:
         before, bare_before = self._loops(), self.journey.testimony()
         with self.watching(f"release {second.manifest.version} takes over while driving") as watch:
             self.journey.assign(second)
-            seconds = self.journey.await_driving(second.digest, watch, timeout_s=60.0)
+            seconds = self.journey.await_driving(second.digest, 60.0, watch)
             self.journey.drive(_SETTLE_S, watch)
         self.check("every device changed over while driving", True, f"trial passed after {seconds:.1f} s")
         self._check_ticks(before, self.journey.testimony().stalls - bare_before.stalls)

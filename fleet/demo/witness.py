@@ -77,7 +77,7 @@ def _overlap_ns(told: Iterable[Wakeup], start_ns: int, end_ns: int) -> int:
     return sum(max(0, overlap) for overlap in overlaps)
 
 
-def testimony(files: list[Path]) -> Testimony:
+def testimony(files: Iterable[Path]) -> Testimony:
     """All witnesses together; a line that is being written is left for the next time."""
     return Testimony(tuple(_told(file.read_bytes()) for file in files if file.exists()))
 

@@ -21,7 +21,7 @@ from bench.misses import Misses
 from fleet.demo.commands import Commands
 from fleet.demo.journey import Journey, Settings
 from fleet.demo.processes import Processes, mosquitto, pause
-from fleet.demo.server import DeviceStatus, SeenDecision
+from fleet.demo.server import SeenDecision
 from fleet.demo.site import CHASSIS_SERIAL, BuiltRelease
 from models.release.manifest import CLAIMS_NAME
 
@@ -76,9 +76,9 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
         journey.start_devices()
         seen = Drive(journey, first, second, typed)
         journey.assign(first)
-        journey.await_driving(first.digest, _nobody, PATIENCE_S)
+        journey.await_driving(first.digest, PATIENCE_S)
         _interrupted_change(seen, processes)
-        journey.await_driving(second.digest, lambda _: seen.look(), PATIENCE_S)
+        journey.await_driving(second.digest, PATIENCE_S, lambda _: seen.look())
         journey.drive(3.0, lambda _: seen.look())
         seen.loop_after = _loop(journey)
         seen.sent_after_bytes = journey.server.get("health")["content_sent_bytes"]
@@ -225,7 +225,3 @@ def _with_one_byte_changed(claims: bytes) -> bytes:
     at = claims.index(b'"payload":"') + 60
     other = b"A" if claims[at : at + 1] != b"A" else b"B"
     return claims[:at] + other + claims[at + 1 :]
-
-
-def _nobody(_: list[DeviceStatus]) -> None:
-    """Nobody looks."""

@@ -113,7 +113,7 @@ def driving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driving]:
         journey.start_witnesses()
         journey.start_devices()
         journey.assign(live)
-        journey.await_driving(live.digest, lambda _: None, PATIENCE_S)
+        journey.await_driving(live.digest, PATIENCE_S)
         yield Driving(journey, processes, live)
 
 
