@@ -12,9 +12,8 @@ from agent.board.feed import Feed
 from agent.board.records import PLAN, VEHICLE, VEHICLE_BOARD, PlanRecord, VehicleRecord, Worker, plan_board
 from agent.control.cadence import Cadence
 from agent.control.divergence import Divergence, divergence
+from agent.control.gate import VEHICLE_MAX_AGE_NS
 from agent.control.plan import Plan, Selected, plan_from_record
-
-_VEHICLE_MAX_AGE_NS = 500_000_000
 
 
 class Beside:
@@ -40,7 +39,7 @@ class Beside:
         """How the plan `own` differs from the one that is driven on; None where nobody drives, or the speed is unknown."""
         self._driving.news(now_ns)
         self._vehicle.news(now_ns)
-        driven, vehicle = self._driving.latest, self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
+        driven, vehicle = self._driving.latest, self._vehicle.recent(now_ns, VEHICLE_MAX_AGE_NS)
         if driven is None or vehicle is None or not math.isfinite(vehicle.speed_mps):
             return None
         driving = plan_from_record(driven.record, Selected(selected.epoch, selected.digest), None, now_ns)

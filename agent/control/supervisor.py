@@ -21,6 +21,7 @@ from agent.board.records import (
     raw_from_digest,
 )
 from agent.board.seqlock import BoardWriter
+from agent.control.gate import VEHICLE_MAX_AGE_NS
 from agent.control.plan import FollowRules
 from agent.control.seat import HUNG_NS, Child, FollowerSeat, Pulse, Release, Seat
 from agent.control.selection import Selection, left_over
@@ -33,7 +34,6 @@ _S = 1_000_000_000
 CYCLE_NS = _S // 20
 _STALLED_NS = _S
 """A gap of our own this long says nothing about the silence of others, who may have been stopped with us."""
-_VEHICLE_MAX_AGE_NS = _S // 2
 _ORDERS: dict[int, On] = {
     SwapOrder.LOAD: On.LOAD,
     SwapOrder.GO: On.GO,
@@ -320,7 +320,7 @@ class Supervisor:
         if seat is None or seat.due_ns is not None or seat.pulse(now_ns) is not Pulse.READY:
             return False
         self._vehicle.news(now_ns)
-        plan, vehicle = seat.plan, self._vehicle.recent(now_ns, _VEHICLE_MAX_AGE_NS)
+        plan, vehicle = seat.plan, self._vehicle.recent(now_ns, VEHICLE_MAX_AGE_NS)
         enough_ns = seat.fresh_ns(now_ns) - FollowRules().aging_ns // 2
         has_plan = plan is not None and 0 <= now_ns - plan.observation_ns <= enough_ns
         return has_plan and vehicle is not None and vehicle.safe_to_swap == 1

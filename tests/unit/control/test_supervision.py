@@ -574,6 +574,21 @@ def test_a_candidate_whose_plan_would_be_old_before_its_next_one_does_not_take_o
     assert bench.cycle(2).candidate == CandidateState.DRIVING
 
 
+def test_nobody_takes_over_while_the_vehicle_is_silent_for_so_long_that_the_gate_brakes(
+    bench: Bench,
+) -> None:
+    bench.load_candidate()
+    bench.silent.add("plant")
+    for _ in range(7):
+        bench.says(WorkerState.READY)
+        bench.cycle()
+    bench.order(SwapOrder.GO)
+    assert bench.cycle().candidate == CandidateState.READY
+    bench.silent.clear()
+    bench.says(WorkerState.READY)
+    assert bench.cycle(2).candidate == CandidateState.DRIVING
+
+
 def test_a_candidate_that_hangs_in_its_trial_loses_the_wheel_at_once(bench: Bench) -> None:
     bench.drive_candidate()
     for _ in range(65):
