@@ -17,6 +17,8 @@ CONFIG_PATH = "etc/roskva/agent.toml"
 
 WORKER_NICE = 5
 """How nice the driver's worker is; the unit of `control` allows no less."""
+MANAGE_NICE = 10
+"""How nice `manage` is: fetching and hashing take what deciding leaves."""
 _Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 

@@ -11,14 +11,12 @@ from typing import Annotated
 
 import typer
 
-from agent.config import CONFIG_PATH, AgentConfig, load_config
-from agent.control.realtime import give_way, stay_off
+from agent.config import CONFIG_PATH, MANAGE_NICE, AgentConfig, load_config
+from agent.control.allowance import give_way
+from agent.control.realtime import stay_off
 from models.errors import RoskvaError
 
 app = typer.Typer(help="The agent of one device.", no_args_is_help=True, pretty_exceptions_enable=False)
-
-MANAGE_NICENESS = 10
-"""Above that of the worker that drives: fetching and hashing take what deciding leaves."""
 
 Root = Annotated[Path, typer.Option(help="The device's root directory; / on hardware.")]
 
@@ -28,7 +26,7 @@ def manage(root: Root = Path("/")) -> None:
     """Run the manage process: network, updates, telemetry."""
     from agent.app.manage import run
 
-    give_way(MANAGE_NICENESS)
+    give_way(MANAGE_NICE)
     raise typer.Exit(run(root, _beside_the_loop(root)))
 
 

@@ -1,4 +1,4 @@
-"""What a candidate may take of the machine beside the driver, and what it was kept waiting for that.
+"""What others may take of the machine beside the driver, a candidate above all, and what it was kept waiting for that.
 
 Owns: the system calls. Must not know: what the limits are, when a candidate becomes the driver. Not Linux: nothing is limited.
 
@@ -14,13 +14,21 @@ from pathlib import Path
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 
+def give_way(nice: int) -> None:
+    """Be at least so nice, children included: what is less nice goes first. A unit that forbids it has its own `Nice=`.
+
+    Call it before there are threads.
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
 def confine(nice: int, memory_bytes: int) -> None:
-    """Hold this process to `nice` and to `memory_bytes` of its own; 0 is no limit. Call it before there are threads.
+    """Give way, and hold this process to `memory_bytes` of its own; 0 is no limit.
 
     The limit is soft: whoever is the same user can lift it.
     """
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    give_way(nice)
     most_bytes = resource.getrlimit(resource.RLIMIT_DATA)[1]
     if memory_bytes and (most_bytes == resource.RLIM_INFINITY or memory_bytes < most_bytes):
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, most_bytes))

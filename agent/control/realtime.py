@@ -47,12 +47,6 @@ def stay_off(core: int) -> None:
             os.sched_setaffinity(0, others)
 
 
-def give_way(niceness: int) -> None:
-    """Be at least so nice, children included: what is less nice goes first. A unit that forbids it has its own `Nice=`."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
-
-
 def _achieved(priority: int, core: int) -> tuple[str, ...]:
     """What the kernel says of this process, as far as it was asked for."""
     has_priority = os.sched_getscheduler(0) & ~_RESET_ON_FORK == os.SCHED_FIFO

@@ -77,14 +77,3 @@ def test_where_there_is_one_core_only_it_is_shared() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"[{core}]"
-
-
-@pytest.mark.parametrize(("before", "after"), [(0, 7), (3, 7), (12, 12)])
-def test_who_gives_way_is_at_least_so_nice_with_all_that_it_starts(before: int, after: int) -> None:
-    child = "import os; print(os.nice(0))"
-    program = (
-        f"import os; os.nice({before} - os.nice(0)); from agent.control.realtime import give_way; give_way(7); "
-        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
-    )
-    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == after

@@ -13,8 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.app.main import MANAGE_NICENESS
-from agent.config import WORKER_NICE, AgentConfig, config_from_text
+from agent.config import MANAGE_NICE, WORKER_NICE, AgentConfig, config_from_text
 
 SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
 SERVICES = sorted(SYSTEMD.glob("*.service"))
@@ -124,8 +123,8 @@ def _calls_of(word: str) -> set[str]:
 
 
 def test_fetching_and_hashing_give_way_to_deciding_with_and_without_systemd() -> None:
-    assert _values(_by_name("manage"), "Nice") == [str(MANAGE_NICENESS)]
-    assert WORKER_NICE < MANAGE_NICENESS
+    assert _values(_by_name("manage"), "Nice") == [str(MANAGE_NICE)]
+    assert WORKER_NICE < MANAGE_NICE
     assert _values(_by_name("control"), "Nice") == []
 
 
