@@ -8,6 +8,7 @@ subgraph, so nothing that the two could read differently reaches native code.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,8 @@ from models.runtime.signature import GraphRole
 INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 """The first that works is taken. The second's last wheels are for Python 3.11 and NumPy 1."""
 _NUMPY_1_ONLY = "tflite_runtime.interpreter"
+_MEMORY_FACTOR = 2
+"""Times the bytes of a file and of all its tensors at once. Each of the reference policy's graphs was opened in less."""
 _HIDDEN = np.float32(-1e9)
 _Feed = Mapping[str, NDArray[np.generic]]
 
@@ -124,9 +127,11 @@ class _Graphs:
         return self._run("action", feed)["velocity"]
 
     def _run(self, name: str, feed: _Feed) -> dict[str, Floats]:
+        opened = self._opened[name]
         try:
-            return self._opened[name].run(feed)
+            return opened.run(feed)
         except (ValueError, RuntimeError) as error:  # what the interpreters raise
+            _check_memory(opened.needed_bytes, error)
             raise PolicyFailedError(f"{name} graph: {str(error)[:300]}") from error
 
 
@@ -135,10 +140,12 @@ class _Opened:
 
     def __init__(self, made: Any, model: tfl.Model, subgraph: tfl.Subgraph, threads: int) -> None:
         alone = tfl.bytes_from_model(replace(model, subgraphs=(subgraph,)))
+        self.needed_bytes = _MEMORY_FACTOR * (len(alone) + sum(map(_bytes_of, subgraph.tensors)))
         try:
             self._interpreter = made(model_content=alone, num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:  # what the interpreters raise
+            _check_memory(self.needed_bytes, error)
             raise ModelNotAllowedError(
                 f"{subgraph.name} graph: TFLite does not open it: {str(error)[:300]}"
             ) from error
@@ -151,6 +158,21 @@ class _Opened:
             self._interpreter.set_tensor(index, feed[name])
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def _bytes_of(tensor: tfl.Tensor) -> int:
+    return math.prod(tensor.shape) * tfl.Element(tensor.element).dtype.itemsize
+
+
+def _check_memory(needed_bytes: int, error: Exception) -> None:
+    """Raise `MemoryError` where so much is not to be had now: then no graph is to blame, whatever the interpreter says.
+
+    Its words do not tell: without memory it cannot delegate some node, cannot create its runtime, or says nothing at all.
+    """
+    try:
+        np.empty(needed_bytes, np.uint8)  # of which no page is touched
+    except MemoryError:
+        raise MemoryError(f"{needed_bytes} bytes for a graph are not there: {str(error)[:200]}") from error
 
 
 class TflitePolicy(Decider[_Cache]):

@@ -1,5 +1,7 @@
 """What the TFLite policy adds to the port: the same decisions from int8 weights and a cache of fixed size."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +157,59 @@ def test_a_cache_that_the_longest_reasoning_would_overrun_is_refused(graphs: dic
     longer = msgspec.structs.replace(CONTRACT.reasoning, max_tokens=sizes["T"])
     with pytest.raises(ModelNotAllowedError, match="positions"):
         check_cut(_reports(graphs), msgspec.structs.replace(CONTRACT, reasoning=longer))
+
+
+STARVED = """
+import os, resource
+from models.digest import digest_of
+from models.errors import ModelNotAllowedError
+from models.reference.export_tflite import export_tflite
+from models.runtime import tflite_schema as tfl
+from models.runtime.signature import GraphRole
+from models.runtime.tflite import TflitePolicy, interpreter_class
+from tests.fakes.tiny_policy import tiny_observation
+from tests.unit.runtime.test_tflite_policy import CHECKPOINT, CONTRACT, KNOBS
+
+graphs = {GraphRole(role): tfl.bytes_from_model(model) for role, model in export_tflite(CHECKPOINT).items()}
+interpreter_class()
+
+def outcome(more_bytes):
+    taken = next(line for line in open("/proc/self/status") if line.startswith("VmData"))
+    limit = int(taken.split()[1]) * 1024 + more_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    try:
+        policy = TflitePolicy(digest_of(b"reference"), CONTRACT, graphs, threads=1)
+        policy.decide(tiny_observation(0, CONTRACT), KNOBS, seed=0)
+    except Exception as error:
+        return type(error).__name__
+    return "decided"
+
+for halves in range(40):
+    child = os.fork()
+    if child == 0:
+        print(outcome(halves << 19), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+"""Loads and decides with more and more memory, each time in a process of its own."""
+
+
+@pytest.mark.usefixtures("policy")
+def test_a_graph_is_not_blamed_for_memory_that_is_not_there() -> None:
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, check=True)
+    outcomes = done.stdout.split()
+    assert len(outcomes) == 40
+    assert set(outcomes) == {"MemoryError", "decided"}
+
+
+def test_a_graph_that_the_interpreter_does_not_open_is_blamed_where_memory_is_there(
+    graphs: dict[GraphRole, bytes],
+) -> None:
+    def refusing(**_: object) -> None:
+        raise RuntimeError("failed to delegate node #40")
+
+    with pytest.raises(ModelNotAllowedError, match="node #40"):
+        TflitePolicy(digest_of(b"reference"), CONTRACT, graphs, threads=1, interpreter=lambda: refusing)
 
 
 def _reports(graphs: dict[GraphRole, bytes]) -> list[TfliteReport]:
