@@ -49,7 +49,7 @@ class SwapOrder(IntEnum):
 
     NONE = 0
     LOAD = 1
-    """Load, warm and check this slot in the background."""
+    """Load, warm and check this slot in the background, and let it decide in shadow until its latency is admitted."""
     GO = 2
     """The slot is durably live: let it drive from the next plan on."""
     KEEP = 3

@@ -1,6 +1,6 @@
 """Which worker is followed, and what a supervisor before this one left of that on the boards.
 
-Owns: the selection. Must not know: who selects, and when.
+Owns: the selection; from which epoch and order number the next supervisor counts on. Must not know: who selects, and when.
 """
 
 from dataclasses import dataclass

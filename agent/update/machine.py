@@ -27,7 +27,7 @@ class On(Enum):
     """Every chunk is durable in the free slot."""
     VERIFIED = auto()
     READY = auto()
-    """Control has the candidate loaded, warmed and checked."""
+    """Control has the candidate loaded, warmed, checked and admitted."""
     FLIPPED = auto()
     """The candidate is durably live, on trial."""
     DRIVING = auto()
@@ -57,7 +57,7 @@ class Do(Enum):
     FETCH = auto()
     VERIFY = auto()
     LOAD = auto()
-    """Ask control to load the candidate beside the one that drives."""
+    """Ask control to load the candidate beside the one that drives, and to admit it."""
     FLIP = auto()
     """Durably make the verified slot live, on trial."""
     GO = auto()

@@ -1,6 +1,6 @@
 """The line to `control`: numbered orders out on `swap.board`, what became of them in from `policy.board`.
 
-Owns: the order numbers, which go on after a restart, and the samples of a trial.
+Owns: the order numbers, which go on after a restart, the samples of a trial, and the words on what a candidate planned in shadow.
 Must not know: slots, releases, when an order is due.
 """
 

@@ -115,7 +115,7 @@ class PowerFigures(Message, frozen=True, omit_defaults=True):
 class PolicyFigures(Message, frozen=True, omit_defaults=True):
     """The policy worker since its start.
 
-    Latencies are of its last 256 decisions, whole and by stage; `queue` is how long the observation waited for the decision.
+    Latencies are of its last 256 decisions since it drives, whole and by stage; `queue` is how long the observation waited for the decision.
     """
 
     release_digest: str
