@@ -9,22 +9,23 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_UTC_NS = 1_760_000_000_000_000_000
+START_UTC_NS = 1_760_000_000_000_000_000
 
 
 class SteppedClock:
-    """An `agent.ports.Clock`; `step` is time passing."""
+    """An `agent.ports.Clock`; `step` is time passing. UTC runs along from `utc_ns` on."""
 
-    def __init__(self, mono_ns: int) -> None:
-        self._mono_ns = self._start_ns = mono_ns
+    def __init__(self, mono_ns: int, utc_ns: int = START_UTC_NS) -> None:
+        self._mono_ns = mono_ns
+        self._utc_offset_ns = utc_ns - mono_ns
 
     def mono_ns(self) -> int:
         """Now."""
         return self._mono_ns
 
     def utc_ns(self) -> int:
-        """Now, for people; it began at a fixed day."""
-        return _UTC_NS + self._mono_ns - self._start_ns
+        """Now, for people."""
+        return self._mono_ns + self._utc_offset_ns
 
     def sleep_until(self, mono_ns: int) -> None:
         """Jump to `mono_ns`, or stay where it has passed."""
