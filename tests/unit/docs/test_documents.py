@@ -1,6 +1,11 @@
 """The documents promise what is there: links lead somewhere, commands exist, decisions say what they cost."""
 
+import importlib
+import io
 import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +19,8 @@ from fleet.app import app as fleet_app
 from fleet.cli.main import app as roskva_app
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md")])
+FOLDERS = ("docs", "tests", "bench", "models")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for each in FOLDERS for page in ROOT.glob(f"{each}/**/*.md"))])
 _PASSED_ON = {"emulate": get_command(emulator_app), "emulate-fault": get_command(fault_app)}
 """Commands whose options another program of ours reads."""
 APPS = {"roskva": roskva_app, "roskva-agent": agent_app, "roskva-fleet": fleet_app}
@@ -60,6 +66,49 @@ def _commands_in(text: str) -> list[str]:
 
 def test_the_pages_show_commands_at_all() -> None:
     assert len([c for page in PAGES for c in _commands_in(page.read_text(encoding="utf-8"))]) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=id_of)
+def test_every_bench_that_is_shown_exists_and_so_do_its_options(page: Path) -> None:
+    missing = [
+        (bench, sorted(options - _options_of(bench)))
+        for bench, options in _benches_in(page.read_text(encoding="utf-8"))
+        if bench not in BENCHES or not options <= _options_of(bench)
+    ]
+    assert missing == []
+
+
+def _benches_in(text: str) -> Iterator[tuple[str, set[str]]]:
+    """The bench and the options of each `python -m bench NAME …`, in a block or in a sentence."""
+    for line in re.findall(r"python -m bench ([^`\n#]+)", text.replace("\\\n", " ")):
+        words = line.split()
+        names = [word for word in words if not word.startswith("-")]
+        yield names[0] if names else "", {word.split("=")[0] for word in words if word.startswith("--")}
+
+
+@cache
+def _options_of(bench: str) -> frozenset[str]:
+    """What its `--help` says how it is used; none of a bench that there is not."""
+    if bench not in BENCHES:
+        return frozenset()
+    told = io.StringIO()
+    with redirect_stdout(told), suppress(SystemExit):
+        importlib.import_module(f"bench.{bench}").run(["--help"])
+    usage, _, _ = told.getvalue().partition("\n\n")
+    return frozenset(re.findall(r"--[a-z-]+", usage)) | {"--json", "--help"}
+
+
+def test_a_bench_or_an_option_that_there_is_not_would_be_found() -> None:
+    shown = list(
+        _benches_in("`python -m bench power --pictures FILE` and\n    python -m bench lathe --json  # 1\n")
+    )
+    assert shown == [("power", {"--pictures"}), ("lathe", {"--json"})]
+    assert "--picture" in _options_of("power")
+    assert "--pictures" not in _options_of("power")
+
+
+def test_the_pages_show_benches_at_all() -> None:
+    assert len([b for page in PAGES for b in _benches_in(page.read_text(encoding="utf-8"))]) > 8
 
 
 def test_every_bench_that_is_listed_exists() -> None:
