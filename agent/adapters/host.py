@@ -2,7 +2,7 @@
 
 Owns: which figures, how often, and that one which cannot be had stops nobody.
 Must not know: who is told.
-NVML is optional, and on a Thor it answers only whoever may open the GPU's device nodes.
+NVML is optional, and answers only whoever may open `/dev/nvidiactl` and `/dev/nvidia0`: the unit of `manage` says so.
 """
 
 from collections.abc import Callable

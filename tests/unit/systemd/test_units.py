@@ -88,6 +88,18 @@ def test_what_touches_the_robot_has_no_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_no_service_opens_a_device_node_that_its_unit_does_not_name_or_makes_one(unit: Path) -> None:
+    assert _values(unit, "PrivateDevices") == ["yes"] or _values(unit, "DevicePolicy") == ["closed"]
+    allowed = [value.split() for value in _values(unit, "DeviceAllow")]
+    assert all(node.startswith("/dev/nv") and access == "rw" for node, access in allowed)
+
+
+def test_manage_opens_what_tells_how_busy_the_gpu_is_and_nothing_to_compute_with() -> None:
+    assert _values(_by_name("manage"), "DeviceAllow") == ["/dev/nvidiactl rw", "/dev/nvidia0 rw"]
+    assert _values(_by_name("manage"), "PrivateDevices") == []  # it would hide them
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_no_service_runs_as_root_or_holds_a_capability(unit: Path) -> None:
     assert _values(unit, "User")[0] not in {"", "root"}
     assert _values(unit, "CapabilityBoundingSet") == [""]
