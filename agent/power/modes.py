@@ -1,17 +1,30 @@
 """Power modes as `nvpmodel.conf` describes them.
 
 Owns: reading that file and what a mode caps. A mode caps clocks and gates power; it enforces no budget in watts.
-Must not know: how a mode is set, and that changing one may need a reboot now.
+Must not know: how a mode is set, when one is wished (`agent.power.wish`).
 """
 
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from agent.errors import SensorError
 
 _MODEL = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
 _DEFAULT = re.compile(r"<\s*PM_CONFIG\s+DEFAULT=(\d+)\s*>")
 NO_CAP = -1
+MODE_NAME = r"^[A-Za-z0-9_.+-]{1,15}\Z"
+"""What a mode may be called where one is wished: as much as a board has room for."""
+
+
+class ModeAnswer(Enum):
+    """What came of asking for a mode: what reads back, not what the command says."""
+
+    TAKEN = auto()
+    IGNORED = auto()
+    """The command ended well, and another mode reads back."""
+    REBOOT = auto()
+    """It takes a reboot, which was declined: nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,20 @@ class PowerModes:
             if mode.number == number:
                 return mode
         raise SensorError(f"nvpmodel.conf has no power mode {number}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called, in the file's order."""
+        return tuple(mode.name for mode in self.modes)
+
+    def number_of(self, name: str) -> int | None:
+        """The number of the mode of that name; None where there is none."""
+        return next((mode.number for mode in self.modes if mode.name == name), None)
+
+
+def is_mode_name(name: str) -> bool:
+    """Whether a mode may be wished by `name`; bytes of others are not shown to anyone before."""
+    return re.search(MODE_NAME, name) is not None
 
 
 def modes_from_text(text: str) -> PowerModes:
