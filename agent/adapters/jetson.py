@@ -1,7 +1,7 @@
 """A Jetson Thor as its files show it: rails, temperatures, clocks, the power mode.
 
 Owns: where things are (hwmon by name, zones by type, below the device's root), units, and what a failing sensor is.
-Must not know: what anyone does with a figure. Writes only the GPU's clock cap, and reads it back.
+Must not know: what anyone does with a figure. Writes the GPU's clock cap and asks for a power mode, and reads both back.
 
 Each sensor may fail alone. Rail-gated parts answer EAGAIN, which a buffered Python read mistakes for an end of
 file: everything is read with `os.open` and `os.read`, and a value may be used again: degrees for two seconds,
@@ -9,21 +9,19 @@ watts for the length of one sample, as a mean over 1 s must not be made of a mom
 """
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.adapters.nvpmodel import Nvpmodel
 from agent.errors import KnobError, SensorError
 from agent.ports import Clock
 from agent.power.device import HeatSample, PowerSample
-from agent.power.modes import PowerModes, modes_from_text
+from agent.power.modes import ModeAnswer, PowerModes
 
 _HWMON = "sys/class/hwmon"
 _THERMAL = "sys/class/thermal"
 _ALERT, _CLOCKS = "-throttle-alert", "devfreq-gpu"
 _GPU = "sys/class/devfreq/gpu-gpc-0"
-_CONF = "etc/nvpmodel.conf"
-_NVPMODEL = "usr/sbin/nvpmodel"
 _MODEL = "proc/device-tree/model"
 _EMULATED = "(emulated)"
 _DEGREES_AGE_NS = 2_000_000_000
@@ -34,7 +32,6 @@ _POWER_W = (0.0, 400.0)
 _MODULE_W = (3.0, 400.0)
 """A module that runs this takes more; a monitor that was reset says 0 W, and room to spare is what it must not say."""
 _TEMPERATURE_C = (-40.0, 150.0)
-_QUERY_TIMEOUT_S = 2.0
 
 
 def is_emulated(root: Path) -> bool:
@@ -79,7 +76,7 @@ class Jetson:
     """The device below `root`. Sensors that are missing are looked for again every few seconds."""
 
     def __init__(self, root: Path, clock: Clock) -> None:
-        self._root, self._clock = root, clock
+        self._root, self._clock, self._nvpmodel = root, clock, Nvpmodel(root)
         self._looked_ns = 0
         self._look()
 
@@ -138,29 +135,15 @@ class Jetson:
 
     def power_modes(self) -> PowerModes:
         """The modes of `nvpmodel.conf`; raises `SensorError`."""
-        try:
-            return modes_from_text((self._root / _CONF).read_text(encoding="utf-8", errors="replace"))
-        except OSError as error:
-            raise SensorError(f"nvpmodel.conf cannot be read: {error}") from error
+        return self._nvpmodel.modes()
 
     def power_mode(self) -> int:
-        """Number of the mode in force, asked of `nvpmodel -q`; raises `SensorError`. May take a second."""
-        command = [str(self._root / _NVPMODEL), "-q"]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_QUERY_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SensorError(f"nvpmodel cannot be asked: {error}") from error
-        words = done.stdout.split()
-        if not done.stdout.startswith("NV Power Mode:") or not words[-1].isdigit():
-            raise SensorError(f"nvpmodel answered {done.stdout.strip()[:80]!r}")
-        return int(words[-1])
+        """Number of the mode in force; raises `SensorError`. May take a second."""
+        return self._nvpmodel.running()
+
+    def set_power_mode(self, number: int) -> ModeAnswer:
+        """Ask for that mode and see what reads back; raises `KnobError`. May take seconds."""
+        return self._nvpmodel.set(number)
 
     def _try(self, sensor: _Sensor | None, name: str, failing: list[str]) -> float | None:
         now = self._clock.mono_ns()

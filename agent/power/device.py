@@ -6,7 +6,7 @@ Owns: `PowerDevice`. Must not know: sysfs, or how a governor decides.
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.power.modes import PowerModes
+from agent.power.modes import ModeAnswer, PowerModes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +62,11 @@ class PowerDevice(Protocol):
 
     def power_mode(self) -> int:
         """Number of the mode in force; raises `SensorError`. May take a second."""
+        ...
+
+    def set_power_mode(self, number: int) -> ModeAnswer:
+        """Ask for that mode and see what reads back; a reboot is always declined. May take seconds.
+
+        Raises `KnobError` where the command refuses, does not end, or cannot be run.
+        """
         ...

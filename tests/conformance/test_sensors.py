@@ -2,6 +2,10 @@
 
 import os
 import re
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.jetson import Jetson
-from agent.emulator.places import GPU, HWMON, THERMAL
+from agent.adapters.nvpmodel import HELPER_SOCKET, Nvpmodel
+from agent.app.set_mode import answer
+from agent.emulator.faults import Fault, inject
+from agent.emulator.places import GPU, HWMON, NVPMODEL, THERMAL
 from agent.emulator.profile import ProfileName, profile_named
 from agent.emulator.sysfs import hwmon_named
 from agent.emulator.tree import create_tree, reboot
 from agent.errors import KnobError, SensorError
 from agent.power.device import PowerDevice
-from agent.power.modes import NO_CAP
+from agent.power.modes import NO_CAP, ModeAnswer, PowerMode
 from tests.fakes.clock import FakeClock
 from tests.fakes.jetson import FakeDevice
 
@@ -59,6 +66,85 @@ def test_the_clock_table_rises_and_the_mode_in_force_is_one_of_the_modes(device:
     table = device.gpu_frequencies_hz()
     assert list(table) == sorted(set(table))
     assert device.power_modes().numbered(device.power_mode()).gpu_max_hz <= table[-1]
+
+
+def test_a_mode_of_the_same_gpu_mask_is_taken_and_reads_back(device: PowerDevice) -> None:
+    for name in ("120W", "MAXN"):
+        wanted = _mode(device, name)
+        assert device.set_power_mode(wanted.number) is ModeAnswer.TAKEN
+        assert device.power_mode() == wanted.number
+        assert device.gpu_max_freq_hz() == wanted.gpu_max_hz
+        assert device.set_power_mode(wanted.number) is ModeAnswer.TAKEN
+
+
+def test_a_mode_that_needs_a_reboot_is_declined_and_leaves_everything_as_it_was(device: PowerDevice) -> None:
+    modes, before = device.power_modes(), device.power_mode()
+    mask = modes.numbered(before).gpu_mask
+    others = [mode.number for mode in modes.modes if mode.gpu_mask != mask]
+    if not others:
+        pytest.skip("this release has modes of one GPU mask only")
+    cap_hz = device.gpu_max_freq_hz()
+    assert device.set_power_mode(others[-1]) is ModeAnswer.REBOOT
+    assert (device.power_mode(), device.gpu_max_freq_hz()) == (before, cap_hz)
+
+
+def test_a_mode_that_is_ignored_is_seen_by_what_reads_back(device: PowerDevice, tmp_path: Path) -> None:
+    if isinstance(device, FakeDevice):
+        device.ignoring = True
+    else:
+        inject(tmp_path, Fault.MODE_IGNORED)
+    before = device.power_mode()
+    other = next(number for number in (0, 1) if number != before)
+    assert device.set_power_mode(other) is ModeAnswer.IGNORED
+    assert device.power_mode() == before
+
+
+def test_a_mode_that_is_not_there_is_an_error_and_changes_nothing(device: PowerDevice) -> None:
+    before = device.power_mode()
+    with pytest.raises(KnobError):
+        device.set_power_mode(9)
+    assert device.power_mode() == before
+
+
+def test_a_mode_that_cannot_be_written_is_an_error_in_the_commands_own_words(root: Path) -> None:
+    cap = root / GPU / "max_freq"
+    cap.unlink()
+    cap.symlink_to("/dev/full")
+    with pytest.raises(KnobError, match="failed to write"):
+        Jetson(root, FakeClock()).set_power_mode(0)
+
+
+def test_a_boot_is_never_confirmed_and_nothing_but_a_no_is_said_to_the_command(root: Path) -> None:
+    """Whatever it asks, and however often."""
+    command = root / NVPMODEL
+    command.write_text(f"#!/bin/sh\ncat >>{root}/heard\necho 'NV Power Mode: 120W'\necho 1\n")
+    assert Jetson(root, FakeClock()).set_power_mode(3) is ModeAnswer.IGNORED
+    assert (root / "heard").read_text() == "NO\n"
+
+
+def test_what_may_not_set_a_mode_has_it_set_by_the_helper_that_may(root: Path) -> None:
+    """The helper as systemd starts it, one process for each connection; here it is the same user."""
+    device = Jetson(root, FakeClock())
+    with _helper(root) as answered:
+        assert device.set_power_mode(0) is ModeAnswer.TAKEN
+        assert device.set_power_mode(3) is ModeAnswer.REBOOT
+        with pytest.raises(KnobError, match="ended with 1"):
+            device.set_power_mode(9)
+        inject(root, Fault.MODE_IGNORED)
+        assert device.set_power_mode(1) is ModeAnswer.IGNORED
+    assert len(answered) == 4
+
+
+@pytest.mark.parametrize("said", [b"", b"\xff\xfe", b"no number\n"])
+def test_a_helper_that_says_what_cannot_be_is_an_error(root: Path, said: bytes) -> None:
+    with _listening(root, lambda peer: peer.sendall(said)), pytest.raises(KnobError, match="cannot be set"):
+        Jetson(root, FakeClock()).set_power_mode(0)
+
+
+@pytest.mark.parametrize("line", [b"", b"0", b"-1\n", b"0 --force\n", b"9999\n", b"\xff\n", b"0\n\n"])
+def test_the_helper_runs_nothing_for_what_is_no_number_of_a_mode(root: Path, line: bytes) -> None:
+    assert answer(Nvpmodel(root), line).startswith("2\n")
+    assert Nvpmodel(root).running() == 1
 
 
 def test_a_mode_whose_cap_is_no_number_has_no_cap(root: Path) -> None:
@@ -199,6 +285,8 @@ def test_a_machine_that_is_no_jetson_has_no_sensors_and_breaks_nothing(tmp_path:
     for ask in failing:
         with pytest.raises(SensorError):
             ask()
+    with pytest.raises(KnobError):
+        jetson.set_power_mode(0)
 
 
 @contextmanager
@@ -211,6 +299,49 @@ def _answers_eagain(file: Path) -> Iterator[None]:
         yield
     finally:
         os.close(holder)
+
+
+@contextmanager
+def _listening(root: Path, serve: Callable[[socket.socket], None]) -> Iterator[list[int]]:
+    """Serves each connection to the helper's socket until the block ends; yields the list of those served."""
+    served: list[int] = []
+    path = root / HELPER_SOCKET
+    path.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def run() -> None:
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                with peer:
+                    serve(peer)
+                served.append(1)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield served
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextmanager
+def _helper(root: Path) -> Iterator[list[int]]:
+    def serve(peer: socket.socket) -> None:
+        command = [sys.executable, "-P", "-m", "agent.app.set_mode", "--root", str(root)]
+        subprocess.run(command, stdin=peer.fileno(), stdout=peer.fileno(), check=True, timeout=60)
+
+    with _listening(root, serve) as served:
+        yield served
+
+
+def _mode(device: PowerDevice, name: str) -> PowerMode:
+    return next(mode for mode in device.power_modes().modes if mode.name == name)
 
 
 def _hwmon_link(root: Path, name: str) -> Path:

@@ -1,13 +1,24 @@
 """A device for the power process, made of numbers.
 
-Owns: the fake `PowerDevice`. Set a figure to None and its sensor fails; set `stuck` and the clock cap does not move.
+Owns: the fake `PowerDevice`. Set a figure to None and its sensor fails; set `stuck` and the clock cap does not move,
+`ignoring` or `refusing` and the power mode does not.
 """
 
 from dataclasses import dataclass, field
 
 from agent.errors import KnobError, SensorError
 from agent.power.device import HeatSample, PowerSample
-from agent.power.modes import PowerMode, PowerModes
+from agent.power.modes import ModeAnswer, PowerMode, PowerModes
+
+_MODES = PowerModes(
+    (
+        PowerMode(0, "MAXN", 1_575_000_000, 512),
+        PowerMode(1, "120W", 1_386_000_000, 512),
+        PowerMode(3, "70W", 1_530_000_000, 17_353),
+    ),
+    0,
+)
+"""The last needs a reboot."""
 
 
 @dataclass(slots=True)
@@ -25,7 +36,10 @@ class FakeDevice:
     still: bool = False
     reads: int = 0
     mode: int | None = 0
-    modes: PowerModes = field(default_factory=lambda: PowerModes((PowerMode(0, "MAXN", 1_575_000_000),), 0))
+    modes: PowerModes = _MODES
+    ignoring: bool = False
+    refusing: bool = False
+    asked: list[int] = field(default_factory=list)
 
     def power(self) -> PowerSample:
         """The rails; unless it is `still`, the module's last digit moves, as a real one's does."""
@@ -65,6 +79,21 @@ class FakeDevice:
     def power_mode(self) -> int:
         """The mode in force."""
         return _known(self.mode, "mode")
+
+    def set_power_mode(self, number: int) -> ModeAnswer:
+        """Change the mode, unless it is `ignoring` or `refusing`, or that takes a reboot; all that was asked is kept."""
+        self.asked.append(number)
+        wanted = next((mode for mode in self.modes.modes if mode.number == number), None)
+        if self.refusing or wanted is None or self.mode is None:
+            raise KnobError(f"no mode {number} now")
+        if number == self.mode:
+            return ModeAnswer.TAKEN
+        if self.ignoring:
+            return ModeAnswer.IGNORED
+        if wanted.gpu_mask != self.modes.numbered(self.mode).gpu_mask:
+            return ModeAnswer.REBOOT
+        self.mode, self.cap_hz = number, wanted.gpu_max_hz
+        return ModeAnswer.TAKEN
 
 
 def _known(value: int | None, name: str) -> int:
