@@ -13,17 +13,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.adapters.nvpmodel import HELPER_SOCKET
 from agent.config import MANAGE_NICE, WORKER_NICE, AgentConfig, config_from_text
 
 SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
-SERVICES = sorted(SYSTEMD.glob("*.service"))
-UNITS = [*SERVICES, *sorted(SYSTEMD.glob("*.slice"))]
+HELPER, ASKED_AT = SYSTEMD / "roskva-nvpmodel@.service", SYSTEMD / "roskva-nvpmodel.socket"
+"""The one thing that runs as root, for as long as a question takes, and where it is asked."""
+SERVICES = sorted({*SYSTEMD.glob("*.service")} - {HELPER})
+UNITS = [*SERVICES, HELPER, ASKED_AT, *sorted(SYSTEMD.glob("*.slice"))]
 ANALYZE = shutil.which("systemd-analyze") or ""
 EXPOSURE_TENTHS = {
     "roskva-manage.service": 15,
     "roskva-control.service": 15,
     "roskva-power.service": 10,
     "roskva-fleet.service": 15,
+    HELPER.name: 15,
 }
 """Ten times the exposure that `systemd-analyze security` may find; 100 is a service without any hardening."""
 _SINCE_254 = ("RestartSteps", "RestartMaxDelaySec")
@@ -62,7 +66,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 
 
 @needs_analyze
-@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", [*SERVICES, HELPER], ids=lambda unit: unit.name)
 def test_the_exposure_that_systemd_computes_stays_low(unit: Path) -> None:
     tenths = EXPOSURE_TENTHS[unit.name]
     command = [ANALYZE, "security", "--offline=true", f"--threshold={tenths}", str(unit)]
@@ -106,6 +110,23 @@ def test_no_service_runs_as_root_or_holds_a_capability(unit: Path) -> None:
     assert _values(unit, "AmbientCapabilities") == []
     assert _values(unit, "NoNewPrivileges") == ["yes"]
     assert _values(unit, "ProtectSystem") == ["strict"]
+
+
+def test_what_runs_as_root_can_be_asked_by_power_alone_and_owns_nothing_but_roots_files() -> None:
+    assert _values(ASKED_AT, "SocketUser") == _values(_by_name("power"), "User")
+    assert _values(ASKED_AT, "SocketMode") == ["0600"]
+    assert _values(ASKED_AT, "ListenStream") == [f"/{HELPER_SOCKET}"]
+    assert _values(HELPER, "CapabilityBoundingSet") == [""]
+    assert _values(HELPER, "NoNewPrivileges") == ["yes"]
+    assert _values(HELPER, "ProtectSystem") == ["strict"]
+    assert "%" not in _values(HELPER, "ExecStart")[0]
+
+
+@needs_analyze
+def test_what_runs_as_root_can_neither_reboot_nor_ask_anyone_to() -> None:
+    assert not _calls_allowed(HELPER) & {"reboot", "kexec_load", "init_module", "mount"}
+    assert _values(HELPER, "RestrictAddressFamilies") == ["none"]
+    assert _values(HELPER, "PrivateNetwork") == ["yes"]
 
 
 @needs_analyze
