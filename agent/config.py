@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from agent.power.modes import MODE_NAME
 from models.errors import ConfigurationError
 from models.wire.topics import check_id
 
@@ -80,7 +81,7 @@ class PowerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The envelope that the device must stay inside, as the 1 s mean of module power, and how its load may move.
 
     `burst_w` is the largest step of load of others, other programs and what hangs on the module, that the envelope has to
-    bear: the more, the more is kept in reserve.
+    bear: the more, the more is kept in reserve. `mode` is the name of the power mode that is wished, empty for none.
     """
 
     envelope_w: Annotated[float, msgspec.Meta(ge=40, le=130)] = 120.0
@@ -88,6 +89,7 @@ class PowerSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     burst_w: Annotated[float, msgspec.Meta(ge=0, le=60)] = 15.0
     up_w_per_s: Annotated[float, msgspec.Meta(ge=15, le=200)] = 30.0
     down_w_per_s: Annotated[float, msgspec.Meta(ge=15, le=200)] = 40.0
+    mode: Annotated[str, msgspec.Meta(pattern=rf"^\Z|{MODE_NAME}")] = ""
 
 
 class UpdateSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

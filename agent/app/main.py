@@ -85,6 +85,33 @@ def envelope(
     show(envelope_now(root, config, clock), as_json=as_json, console=Console())
 
 
+@app.command()
+def mode(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The power mode to wish for, as nvpmodel names it.", show_default=False),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take the wish made here back.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    root: Root = Path("/"),
+) -> None:
+    """Show the power mode, or wish for one here, until --clear or the next boot.
+
+    The device is asked for it once the vehicle is parked. One that needs a reboot is left to you.
+
+    Exit codes: 0 done, 2 wrong usage or not allowed to, 5 not now (no boards yet, or no nvpmodel).
+    """
+    from rich.console import Console
+
+    from agent.adapters.clock import MonotonicClock
+    from agent.app.mode import mode_now, order, show, wanted_from
+
+    config, clock, wanted = load_config(root), MonotonicClock(), wanted_from(name, root, clear=clear)
+    if wanted is not None:
+        order(root, config, wanted, clock)
+    show(mode_now(root, config, clock), as_json=as_json, console=Console())
+
+
 @app.command("check-config")
 def check_config(root: Root = Path("/")) -> None:
     """Read the configuration and say whether it is good."""

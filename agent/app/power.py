@@ -6,13 +6,14 @@ Owns: wiring and pacing of that process, and its end. Must not know: how the gov
 import logging
 import math
 import signal
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
 from agent.adapters.jetson import Jetson
 from agent.adapters.systemd import Notifier
+from agent.app.power_mode import WishedMode
 from agent.board.layout import bytes_from_text
 from agent.board.records import POWER, POWER_BOARD, PowerRecord
 from agent.board.seqlock import BoardWriter
@@ -27,7 +28,7 @@ from agent.power.envelope import Terms
 from agent.power.governor import governed
 from agent.power.limits import Limits
 from agent.power.meters import DELAY_NS, OthersMeter, PowerMeters, WorkMeter, seconds_ahead
-from agent.power.modes import NO_CAP, PowerMode
+from agent.power.modes import NO_CAP
 from agent.power.progress import WorkersMeter
 from agent.power.promise import Promise
 from agent.power.state import GovernorState, Readings, moved, started
@@ -35,7 +36,6 @@ from agent.power.state import GovernorState, Readings, moved, started
 _LOG = logging.getLogger("roskva.power")
 _S = 1_000_000_000
 _HEAT_NS = _S // 2
-_MODE_NS = 60 * _S
 _RETRY_NS = 5 * _S
 _SENSORS_BYTES, _MODE_BYTES = 96, 16
 
@@ -90,7 +90,8 @@ class PowerLoop:
         self._agreement = Agreement()
         self._others = OthersMeter()
         self._heat, self._heat_ns = device.heat(), now
-        self._mode, self._clock_cap = _ModeInForce(device, beside), _ClockCap(device, clock)
+        self._mode = WishedMode(device, config.power.mode, run_directory, beside)
+        self._clock_cap = _ClockCap(device, clock)
         self._over_current: int | None = None
         self._said = ""
         self._mode.settle(now)
@@ -120,6 +121,7 @@ class PowerLoop:
         self._board.close()
         self._limits.close()
         self._promise.close()
+        self._mode.close()
 
     def _govern(self, now: int, power: PowerSample, doubt: str, *, known: bool) -> None:
         self._limit = self._limits.limit(now)
@@ -163,7 +165,7 @@ class PowerLoop:
         return 0 if before is None else max(0, count - before)
 
     def _publish(self, now: int, readings: Readings, power: PowerSample, doubt: str) -> None:
-        setting = self._state.setting
+        setting = self._knobs.hold() if self._mode.holds else self._state.setting
         record = PowerRecord(
             envelope_w=self._limit.watts,
             module_w=_or_nan(readings.module_w),
@@ -172,7 +174,7 @@ class PowerLoop:
             hottest_c=_or_nan(self._heat.hottest_c),
             energy_j=self._meters.energy.energy_j,
             gpu_max_freq_hz=self._clock_cap.now() or 0,
-            decision_rate_hz=self._state.pace_hz,
+            decision_rate_hz=0.0 if self._mode.holds else self._state.pace_hz,
             max_reasoning_tokens=setting.max_reasoning_tokens,
             flow_steps=setting.flow_steps,
             held_until_ns=now + self._state.wait_ns if self._state.wait_ns else 0,
@@ -185,7 +187,9 @@ class PowerLoop:
         """`ok`, or what fails and what is assumed for it; said once in the log when it changes."""
         failing = (*power.failing, *heat.failing)
         parts = [f"failing: {' '.join(failing)}"] if failing else []
-        parts += [part for part in (doubt, self._state.assumption, self._clock_cap.fault) if part]
+        parts += [
+            part for part in (doubt, self._state.assumption, self._clock_cap.fault, self._mode.said) if part
+        ]
         said = "; ".join(parts) or "ok"
         if said != self._said:
             _LOG.log(logging.INFO if said == "ok" else logging.WARNING, "sensors: %s", said)
@@ -232,48 +236,6 @@ class _ClockCap:
         except KnobError as error:
             self.fault = f"knob: {error}"
             self._refused_hz, self._refused_ns = wanted_hz, mono_ns
-
-
-class _ModeInForce:
-    """The power mode, asked for beside the sampling: the vendor's command may take a second, and a mean only lasts one.
-
-    Where nobody answers, the mode known before stands, with its cap.
-    """
-
-    def __init__(self, device: PowerDevice, beside: Executor) -> None:
-        self._device, self._beside = device, beside
-        self._asked: Future[PowerMode] | None = None
-        self._asked_ns = 0
-        self.name, self.cap_hz = "unknown", NO_CAP
-
-    def settle(self, mono_ns: int) -> None:
-        """Ask and wait: before anything is governed."""
-        self._ask(mono_ns)
-        self._take(wait=True)
-
-    def follow(self, mono_ns: int) -> bool:
-        """Ask again where it is time; whether another mode than before answered."""
-        if self._asked is None and mono_ns - self._asked_ns > _MODE_NS:
-            self._ask(mono_ns)
-        return self._take(wait=False)
-
-    def _ask(self, mono_ns: int) -> None:
-        self._asked, self._asked_ns = self._beside.submit(self._running), mono_ns
-
-    def _running(self) -> PowerMode:
-        return self._device.power_modes().numbered(self._device.power_mode())
-
-    def _take(self, *, wait: bool) -> bool:
-        if self._asked is None or not (wait or self._asked.done()):
-            return False
-        asked, self._asked = self._asked, None
-        try:
-            mode = asked.result()
-        except SensorError as error:
-            _LOG.warning("power mode: %s", error)
-            return False
-        before, self.name, self.cap_hz = self.name, mode.name, mode.gpu_max_hz
-        return mode.name != before
 
 
 def terms_of(power: PowerSection) -> Terms:

@@ -22,6 +22,7 @@ Must not know: how boards are stored, what anyone does with them.
 | `power.board` | `power` | workers, `control`, `manage`, status, `roskva-agent envelope`, the emulator, the next `power` |
 | `envelope.board` | `manage` | `power`, `manage`, status |
 | `envelope-local.board` | `roskva-agent envelope` | `power`, `manage`, status |
+| `mode-local.board` | `roskva-agent mode` | `power`, `roskva-agent mode` |
 
 Times are monotonic nanoseconds of this boot. Digests are 32 raw bytes, all zero for none.
 """
@@ -341,6 +342,15 @@ class EnvelopeRecord(NamedTuple):
 
 ENVELOPE = Layout("envelope", EnvelopeRecord, "dq")
 
+
+class ModeOrderRecord(NamedTuple):
+    """The power mode that a person at the device wishes, by its name; empty for none. It stands until another is written."""
+
+    name: bytes
+
+
+MODE_ORDER = Layout("mode-order", ModeOrderRecord, "16s")
+
 DECISION_SLOT_BYTES = 4096
 """A `models.wire.messages.DecisionRecord` as JSON, before it is known how the decision was executed."""
 DECISION_SLOTS = 512
@@ -376,3 +386,4 @@ APPLIED_RING = "actuations.ring"
 POWER_BOARD = "power.board"
 FLEET_ENVELOPE_BOARD = "envelope.board"
 LOCAL_ENVELOPE_BOARD = "envelope-local.board"
+LOCAL_MODE_BOARD = "mode-local.board"
