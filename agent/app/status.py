@@ -95,7 +95,7 @@ def _power(state: DeviceState) -> str:
     mark = ", emulated" if state.emulated else ""
     return (
         f"{_said(power.module_w, 1)} of {power.envelope_w:.4g} W ({power.envelope_source}), {_said(power.hottest_c, 0)} °C{mark}, "
-        f"{power.decision_rate_hz:.1f} decisions/s, sensors {power.sensors}"
+        f"{power.decision_rate_hz:.1f} decisions/s, mode {power.power_mode}, sensors {power.sensors}"
     )
 
 

@@ -309,7 +309,7 @@ class PowerRecord(NamedTuple):
 
     `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails; these and `hottest_c` are NaN where unknown. The knobs bind
     the policy worker: `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`; none begins a decision before
-    `held_until_ns`. `sensors` is `ok` or what fails.
+    `held_until_ns`. `sensors` is `ok` or what fails, and then how far a wish for a power mode is.
     """
 
     envelope_w: float

@@ -41,6 +41,7 @@ def power_figures(record: PowerRecord, source: str = "", energy: EnergyShares = 
         envelope_source=source,
         joules_per_decision=energy.joules_per_decision,
         joules_per_m=energy.joules_per_m,
+        power_mode=text_from(record.power_mode),
     )
 
 

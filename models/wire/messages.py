@@ -105,11 +105,13 @@ class PowerFigures(Message, frozen=True, omit_defaults=True):
     energy_j: float
     """Since this boot, as far as the power process ran."""
     sensors: str
-    """`ok`, or which sensor fails and what is assumed for it."""
+    """`ok`, or which sensor fails and what is assumed for it; then how far a wish for a power mode is."""
     envelope_source: str = ""
     """Whose limit `envelope_w` is: `configuration`, `fleet` or `local`."""
     joules_per_decision: float | None = None
     joules_per_m: float | None = None
+    power_mode: str = ""
+    """The power mode in force, as the device's maker names it."""
 
 
 class PolicyFigures(Message, frozen=True, omit_defaults=True):

@@ -103,6 +103,7 @@ def examples() -> Iterator[tuple[str, m.Message]]:
     yield "HostFigures.gpu", msgspec.structs.replace(_host(), gpu_share=0.875)
     yield "LoopFigures.odometer", msgspec.structs.replace(_loop(), odometer_m=1234.5)
     yield "PowerFigures.energy", _energy()
+    yield "PowerFigures.mode", msgspec.structs.replace(_energy(), power_mode="120W")
     yield "EnvelopeOrder", m.EnvelopeOrder(1_764_000_003_000_000_000, 62.5, 1_764_003_603_000_000_000)
     yield "EnvelopeOrder.withdrawn", m.EnvelopeOrder(1_764_000_004_000_000_000, None)
     yield "DecisionRecord", _decision()
