@@ -119,11 +119,19 @@ def show(now: ModeNow, *, as_json: bool, console: Console) -> None:
         ("wished", now.wished or "none"),
         ("configuration", now.configured or "none"),
         ("local", now.ordered or "none"),
-        ("the wish", now.said or "nothing to do"),
+        ("the wish", _progress(now)),
         ("modes", ", ".join(now.modes) or "unknown"),
     ):
         table.add_row(name, text)
     console.print(table)
+
+
+def _progress(now: ModeNow) -> str:
+    if now.said:
+        return now.said
+    if now.wished in {"", now.in_force}:
+        return "nothing to do"
+    return "power does not run" if now.in_force is None else "power has not taken it up yet"
 
 
 def _modes(root: Path) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class FakeDevice:
     still: bool = False
     reads: int = 0
     mode: int | None = 0
-    modes: PowerModes = _MODES
+    modes: PowerModes | None = _MODES
     ignoring: bool = False
     refusing: bool = False
     asked: list[int] = field(default_factory=list)
@@ -74,6 +74,8 @@ class FakeDevice:
 
     def power_modes(self) -> PowerModes:
         """The modes."""
+        if self.modes is None:
+            raise SensorError("no modes")
         return self.modes
 
     def power_mode(self) -> int:
@@ -83,16 +85,16 @@ class FakeDevice:
     def set_power_mode(self, number: int) -> ModeAnswer:
         """Change the mode, unless it is `ignoring` or `refusing`, or that takes a reboot; all that was asked is kept."""
         self.asked.append(number)
-        wanted = next((mode for mode in self.modes.modes if mode.number == number), None)
-        if self.refusing or wanted is None or self.mode is None:
+        modes = {mode.number: mode for mode in self.power_modes().modes}
+        if self.refusing or number not in modes or self.mode is None:
             raise KnobError(f"no mode {number} now")
         if number == self.mode:
             return ModeAnswer.TAKEN
         if self.ignoring:
             return ModeAnswer.IGNORED
-        if wanted.gpu_mask != self.modes.numbered(self.mode).gpu_mask:
+        if modes[number].gpu_mask != modes[self.mode].gpu_mask:
             return ModeAnswer.REBOOT
-        self.mode, self.cap_hz = number, wanted.gpu_max_hz
+        self.mode, self.cap_hz = number, modes[number].gpu_max_hz
         return ModeAnswer.TAKEN
 
 

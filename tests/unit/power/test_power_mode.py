@@ -44,14 +44,17 @@ _LOOP = LOOP.record_from(LOOP.packer.unpack(bytes(LOOP.packer.size)))
 
 
 class Later(Executor):
-    """Runs what is submitted when it is told to: a command that takes its time."""
+    """Runs what is submitted when it is told to, while it `waits`: a command that takes its time."""
 
     def __init__(self) -> None:
+        self.waits = False
         self._todo: list[tuple[Future[Any], Callable[[], Any]]] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self._todo.append((future, lambda: fn(*args, **kwargs)))
+        if not self.waits:
+            self.finish()
         return future
 
     def finish(self) -> None:
@@ -186,33 +189,27 @@ def test_a_board_that_falls_silent_calls_the_asking_off(tmp_path: Path) -> None:
 
 def test_a_command_that_takes_its_time_holds_up_no_sample_and_lets_nothing_be_decided(tmp_path: Path) -> None:
     device, beside = FakeDevice(), Later()
-    loop = _settled(tmp_path, device, beside, "120W")
-    loop.let_pass(15)
-    assert loop.said == "mode: 120W is asked for, nothing is decided"
+    site = Site(tmp_path, device, "120W", beside)
+    beside.waits = True
+    site.let_pass(15)
+    assert site.said == "mode: 120W is asked for, nothing is decided"
     assert device.reads >= 150
-    assert loop.board.decision_rate_hz == 0
+    assert site.board.decision_rate_hz == 0
     beside.finish()
-    loop.let_pass(10)
-    assert (loop.mode, loop.said, device.asked) == ("120W", "ok", [1])
-    assert loop.board.decision_rate_hz > 0
+    site.let_pass(10)
+    assert (site.mode, site.said, device.asked) == ("120W", "ok", [1])
+    assert site.board.decision_rate_hz > 0
 
 
-def _settled(run: Path, device: FakeDevice, beside: Later, mode: str) -> Site:
-    """A site whose first look at the mode, which is waited for, is answered."""
-    submit = beside.submit
-    beside.submit = AtOnce().submit  # type: ignore[method-assign]
-    site = Site(run, device, mode, beside)
-    beside.submit = submit  # type: ignore[method-assign]
-    return site
-
-
-@pytest.mark.parametrize("lost", ["command", "device"])
+@pytest.mark.parametrize("lost", ["command", "device", "configuration"])
 def test_a_command_that_fails_is_said_and_decisions_go_on(tmp_path: Path, lost: str) -> None:
     device = FakeDevice(refusing=lost == "command")
     site = Site(tmp_path, device, "120W")
     site.let_pass(10)
     if lost == "device":
         device.mode = None
+    if lost == "configuration":
+        device.modes = None
     site.let_pass(5)
     assert site.said.startswith("mode: 120W failed: ")
     assert site.board.decision_rate_hz > 0
@@ -303,3 +300,22 @@ def test_the_command_says_how_far_a_wish_is_whatever_else_fails(root: Path) -> N
         board.write(record._replace(power_mode=b"120W", sensors=said), MonotonicClock().mono_ns())
     shown = command(root)
     assert (shown["mode"], shown["wish"]) == ("120W", "90W failed: a; b")
+    status = CliRunner().invoke(app, ["status", "--json", "--root", str(root)])
+    power = json.loads(status.stdout)["power"]
+    assert (power["power_mode"], power["sensors"]) == ("120W", said.decode())
+    assert "mode 120W" in " ".join(_words_of(root, "status"))
+    assert "90W failed: a; b" in " ".join(_words_of(root, "mode"))
+
+
+def _words_of(root: Path, name: str) -> list[str]:
+    return CliRunner().invoke(app, [name, "--root", str(root)], env={"COLUMNS": "200"}).stdout.split()
+
+
+def test_the_command_tells_a_wish_that_nobody_took_up_from_one_with_nothing_to_do(root: Path) -> None:
+    assert "power does not run" in " ".join(_words_of(root, "mode"))
+    record = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
+    with BoardWriter(root / "run/roskva" / POWER_BOARD, POWER) as board:
+        board.write(record._replace(power_mode=b"120W", sensors=b"ok"), MonotonicClock().mono_ns())
+        assert "nothing to do" in " ".join(_words_of(root, "mode"))
+        command(root, "90W")
+        assert "has not taken it up yet" in " ".join(_words_of(root, "mode"))

@@ -139,12 +139,15 @@ def test_a_wish_that_is_taken_back_holds_nothing_up() -> None:
 
 def test_a_mode_that_another_program_turns_back_is_asked_for_again_with_pauses_between() -> None:
     device = Device()
-    for _ in range(10):
+    for _ in range(100):
         device.let_pass(_PATIENCE_NS + 2 * _S)
         device.see(in_force="MAXN")
     pauses = [later - sooner for sooner, later in zip(device.asked_ns, device.asked_ns[1:], strict=False)]
-    assert len(pauses) >= 1
+    assert len(pauses) > 2 * len(PAUSES_NS), "it is a success each time, and never given up"
     assert all(pause >= PAUSES_NS[0] for pause in pauses)
+    device.answer = ModeAnswer.IGNORED
+    device.let_pass(PAUSES_NS[0] + _PATIENCE_NS + 2 * _S)
+    assert device.wish.said == "mode: 120W is ignored by nvpmodel", "successes are no tries that failed"
 
 
 def test_nothing_is_asked_for_that_the_device_does_not_have_or_while_nobody_knows_what_it_has() -> None:
