@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
@@ -126,7 +126,8 @@ class PowerLoop:
     def _govern(self, now: int, power: PowerSample, doubt: str, *, known: bool) -> None:
         self._limit = self._limits.limit(now)
         readings = self._readings(now, power, known=known)
-        self._state = governed(self._state, readings, self._knobs)
+        knobs = replace(self._knobs, plan_samples=self._promise.plan_samples(now))
+        self._state = governed(self._state, readings, knobs)
         self._clock_cap.turn(self._state.setting.gpu_max_freq_hz, readings.gpu_max_freq_hz, now)
         self._publish(now, readings, power, doubt)
 
@@ -177,6 +178,7 @@ class PowerLoop:
             decision_rate_hz=0.0 if self._mode.holds else self._state.pace_hz,
             max_reasoning_tokens=setting.max_reasoning_tokens,
             flow_steps=setting.flow_steps,
+            plan_samples=setting.plan_samples,
             held_until_ns=now + self._state.wait_ns if self._state.wait_ns else 0,
             power_mode=bytes_from_text(self._mode.name, _MODE_BYTES),
             sensors=bytes_from_text(self._sensors_text(power, self._heat, doubt), _SENSORS_BYTES),

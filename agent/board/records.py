@@ -222,7 +222,8 @@ class LimitsRecord(NamedTuple):
     """What a release must be held to; the follower takes the stricter of this and its own.
 
     A plan whose `epoch` and `digest` have no such record is not followed. `decision_p99_ns` is the latency
-    that the release promises, `max_decision_j` the module's energy a decision, NaN where it promises none.
+    that the release promises, `max_decision_j` the module's energy a decision, NaN where it promises none;
+    `plan_samples` is how many plans it may draw for a decision.
     """
 
     epoch: int
@@ -236,9 +237,10 @@ class LimitsRecord(NamedTuple):
     max_speed_mps: float
     decision_p99_ns: int
     max_decision_j: float
+    plan_samples: int
 
 
-LIMITS = Layout("limits", LimitsRecord, "q32sdddddddqd")
+LIMITS = Layout("limits", LimitsRecord, "q32sdddddddqdq")
 
 
 class WorkerState(IntEnum):
@@ -308,7 +310,7 @@ class PowerRecord(NamedTuple):
     """What the governor reads and commands.
 
     `module_w` is the 1 s mean, `gpu_w`, `soc_w` the rails; these and `hottest_c` are NaN where unknown. The knobs bind
-    the policy worker: `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`; none begins a decision before
+    the policy worker: `decision_rate_hz`, `max_reasoning_tokens`, `flow_steps`, `plan_samples`; none begins a decision before
     `held_until_ns`. `sensors` is `ok` or what fails, and then how far a wish for a power mode is.
     """
 
@@ -322,12 +324,13 @@ class PowerRecord(NamedTuple):
     decision_rate_hz: float
     max_reasoning_tokens: int
     flow_steps: int
+    plan_samples: int
     held_until_ns: int
     power_mode: bytes
     sensors: bytes
 
 
-POWER = Layout("power", PowerRecord, "ddddddqdqqq16s96s")
+POWER = Layout("power", PowerRecord, "ddddddqdqqqq16s96s")
 
 
 class EnvelopeRecord(NamedTuple):

@@ -122,6 +122,7 @@ class Publisher:
             max_decision_j=math.nan
             if limits.max_joules_per_decision is None
             else limits.max_joules_per_decision,
+            plan_samples=contract.sampled.samples,
         )
         self._promised_ns = record.decision_p99_ns
         self._limits.write(record, mono_ns)
@@ -348,4 +349,5 @@ def record_of(decision: Decision, sequence: int, times: Times) -> DecisionRecord
         interventions=0,
         energy_j=0.0,
         queue_ns=times.queue_ns,
+        plan_samples=decision.plan_samples,
     )

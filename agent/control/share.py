@@ -1,4 +1,4 @@
-"""What a worker takes of what the governor allows the device: rate, tokens, flow steps.
+"""What a worker takes of what the governor allows the device: rate, tokens, flow steps, plan samples.
 
 Owns: what holds where no governor speaks, and how driver and candidate share a rate. Must not know: when a decision is due,
 who writes the board.
@@ -28,9 +28,10 @@ class Allowed(NamedTuple):
     rate_hz: float
     max_tokens: int
     flow_steps: int
+    plan_samples: int
 
 
-FRUGAL = Allowed(1.0, 8, 2)
+FRUGAL = Allowed(1.0, 8, 2, 1)
 """What an ordinary policy may take where nobody governs: inside every envelope, whatever the clock was left at."""
 
 
@@ -38,7 +39,7 @@ def allowed_by(power: PowerRecord | None) -> Allowed:
     """The governor's knobs, or the most frugal where it is silent or makes no sense."""
     if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz >= 0):
         return FRUGAL
-    return Allowed(power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps)
+    return Allowed(power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps, power.plan_samples)
 
 
 def share_hz(hz: float, candidate: int, *, driving: bool) -> float:

@@ -245,7 +245,7 @@ class DecideLoop:
         self._selected.news(now_ns)
         contract = self._policy.contract
         power = self._power.recent(now_ns, POWER_MAX_AGE_NS)
-        hz, tokens, steps = allowed_by(power)
+        hz, tokens, steps, samples = allowed_by(power)
         selected = self._selected.latest
         driving = selected is not None and selected.record.epoch == self._post.epoch
         if driving and not self._drove:
@@ -258,7 +258,8 @@ class DecideLoop:
             driver_period_ns = _period_ns(share_hz(hz, candidate, driving=True))
             driver_due_ns = self._beside.driver_due_ns(selected.record, driver_period_ns, now_ns)
         tokens = max(0, min(tokens, contract.reasoning.max_tokens))
-        knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)))
+        samples = max(1, min(samples, contract.sampled.samples))
+        knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)), samples)
         held = power is not None and now_ns < power.held_until_ns <= now_ns + POWER_MAX_AGE_NS
         self._held_ns = now_ns if held else self._held_ns
         period_ns = _period_ns(share_hz(hz, candidate, driving=driving))

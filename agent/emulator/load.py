@@ -5,6 +5,7 @@ emulated decisions of a 2B policy, whatever the worker really runs, and real wor
 An absent worker is no load. Must not know: what a decision costs.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 from agent.board.records import POWER, POWER_BOARD, PowerRecord
@@ -20,7 +21,7 @@ _BEHIND_NS = 500_000_000
 
 
 class LoadMeter:
-    """Reads the boards of both workers; flow steps are what the governor allows."""
+    """Reads the boards of both workers; flow steps and plan samples are what the governor allows."""
 
     def __init__(self, run: Path, thor: EmulatedThor) -> None:
         self._thor = thor
@@ -40,13 +41,15 @@ class LoadMeter:
             if self._thor.free_ns - at_ns > _BEHIND_NS:
                 break
             tokens = done.tokens * (number + 1) // done.decisions - done.tokens * number // done.decisions
-            pulses.append(self._thor.place(Decision(EDGE, tokens, self._flow_steps()), at_ns)[0])
+            pulses.append(self._thor.place(Decision(EDGE, tokens, *self._flow()), at_ns)[0])
         return Activity(tuple(pulses), cpu_busy)
 
-    def _flow_steps(self) -> int:
-        try:
+    def _flow(self) -> tuple[int, int]:
+        """Steps, and plans: those are never more than the contract of the real release has."""
+        stamped = None
+        with suppress(BoardError):
             self._power = self._power or BoardReader(self._power_path, POWER)
-        except BoardError:
-            return EDGE.flow_steps
-        stamped = self._power.read()
-        return max(1, min(stamped.record.flow_steps, EDGE.flow_steps)) if stamped else EDGE.flow_steps
+            stamped = self._power.read()
+        if stamped is None:
+            return EDGE.flow_steps, EDGE.plan_samples
+        return max(1, min(stamped.record.flow_steps, EDGE.flow_steps)), max(1, stamped.record.plan_samples)

@@ -131,9 +131,10 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A policy's work, as seconds at full clocks: on the host, to encode what it sees, for each token and flow step.
+    """A policy's work, as seconds at full clocks: on the host, to encode what it sees, for each token, and for each flow step
+    of each plan that it draws.
 
-    `max_tokens` and `flow_steps` are its contract's.
+    `max_tokens`, `flow_steps` and `plan_samples` are its contract's.
     """
 
     host_s: float
@@ -142,6 +143,7 @@ class Workload:
     flow_step_s: float
     max_tokens: int = 64
     flow_steps: int = 4
+    plan_samples: int = 1
 
 
 EDGE = Workload(host_s=0.0056, encode_s=0.0447, token_s=0.00454, flow_step_s=0.0047)
@@ -156,6 +158,13 @@ class Decision:
     workload: Workload
     tokens: int
     flow_steps: int
+    plan_samples: int = 1
+
+    @property
+    def flow_s(self) -> float:
+        """The flow of all plans, one after the other, in seconds at full clocks. ASSUMED: a batch would read the weights
+        once."""
+        return self.workload.flow_step_s * self.flow_steps * self.plan_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ def stages_of(decision: Decision, chip: Chip) -> tuple[Stage, ...]:
         _host_stage(work.host_s, chip),
         _gpu_stage(StageName.ENCODE, work.encode_s, ENCODE_COMPUTE, chip),
         _gpu_stage(StageName.TOKENS, work.token_s * decision.tokens, MEMORY_COMPUTE, chip),
-        _gpu_stage(StageName.FLOW, work.flow_step_s * decision.flow_steps, MEMORY_COMPUTE, chip),
+        _gpu_stage(StageName.FLOW, decision.flow_s, MEMORY_COMPUTE, chip),
     ]
     return tuple(stage for stage in spans if stage.duration_s > 0.0)
 
@@ -201,14 +210,15 @@ def part_of(decision: Decision, chip: Chip, most_s: float) -> tuple[tuple[Stage,
 
 
 def _left_of(decision: Decision, shares: dict[StageName, float]) -> Decision:
-    """A decision of the given shares of each stage, none of those that are not named; as one token, one flow step."""
+    """A decision of the given shares of each stage, none of those that are not named; as one token, one flow step of
+    one plan."""
     work = decision.workload
     left = replace(
         work,
         host_s=work.host_s * shares.get(StageName.HOST, 0.0),
         encode_s=work.encode_s * shares.get(StageName.ENCODE, 0.0),
         token_s=work.token_s * decision.tokens * shares.get(StageName.TOKENS, 0.0),
-        flow_step_s=work.flow_step_s * decision.flow_steps * shares.get(StageName.FLOW, 0.0),
+        flow_step_s=decision.flow_s * shares.get(StageName.FLOW, 0.0),
     )
     return Decision(left, 1, 1)
 

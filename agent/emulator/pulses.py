@@ -1,6 +1,6 @@
 """A stand-in for a policy worker in emulated time: decides when the real one would, for as long as the physics says.
 
-Owns: when it decides, with how many tokens and flow steps, and its board. It obeys `power.board` as
+Owns: when it decides, with how many tokens, flow steps and plans, and its board. It obeys `power.board` as
 `agent.control.worker` does: latest observation wins, paced by when observations were made, frugal where nobody governs.
 Must not know: the governor; what runs a policy.
 """
@@ -116,16 +116,17 @@ class StagedPolicy:
         if self._board is not None:
             self._board.close()
 
-    def _knobs(self, now_ns: int) -> tuple[float, int, int]:
-        """Rate in Hz, tokens, flow steps: the governor's, within what the policy wants and its contract allows."""
+    def _knobs(self, now_ns: int) -> tuple[float, int, int, int]:
+        """Rate in Hz, tokens, flow steps, plans: the governor's, within what the policy wants and its contract allows."""
         work = self.workload
         if self._power is None:
-            return self.wanted_hz, work.max_tokens, work.flow_steps
+            return self.wanted_hz, work.max_tokens, work.flow_steps, work.plan_samples
         self._power.news(now_ns)
-        rate_hz, tokens, steps = allowed_by(self._power.recent(now_ns, POWER_MAX_AGE_NS))
+        rate_hz, tokens, steps, samples = allowed_by(self._power.recent(now_ns, POWER_MAX_AGE_NS))
         candidate = CandidateState.READY if self.beside else CandidateState.NONE
         rate_hz = share_hz(min(rate_hz, self.wanted_hz), candidate, driving=self.driving)
-        return rate_hz, max(0, min(tokens, work.max_tokens)), max(1, min(steps, work.flow_steps))
+        tokens, samples = max(0, min(tokens, work.max_tokens)), max(1, min(samples, work.plan_samples))
+        return rate_hz, tokens, max(1, min(steps, work.flow_steps)), samples
 
     def _held_ns(self, now_ns: int) -> int:
         """Until when the governor lets no decision begin."""
@@ -139,9 +140,9 @@ class StagedPolicy:
         start_ns = max(self._began_ns + first * self._camera_ns, self._free_ns, self._thor.now_ns, held_ns)
         return start_ns, (start_ns - self._began_ns) // self._camera_ns
 
-    def _is_deciding_before(self, until_ns: int, knobs: tuple[float, int, int]) -> bool:
+    def _is_deciding_before(self, until_ns: int, knobs: tuple[float, int, int, int]) -> bool:
         """Whether there is something to do before `until_ns`: the rest of a decision, or one that is due."""
-        rate_hz, most_tokens, steps = knobs
+        rate_hz, most_tokens, steps, samples = knobs
         if self._left is not None:
             return self._free_ns < until_ns
         if rate_hz <= 0:
@@ -151,7 +152,7 @@ class StagedPolicy:
             return False
         self._keep_phase(observation, round(_S / rate_hz))
         self._tokens = min(self._drawn_tokens(), most_tokens)
-        self._left = Decision(self.workload, self._tokens, steps)
+        self._left = Decision(self.workload, self._tokens, steps, samples)
         self._start_ns = self._free_ns = start_ns
         return True
 

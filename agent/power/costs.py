@@ -5,11 +5,12 @@ given watts. Must not know: sensors, limits, what is learned of them; times are 
 
 A decision is a pulse. Where decisions are far apart, a second holds whole ones and no fewer than one; where they follow
 on one another it holds one second of a busy GPU and never more, whatever a decision is worth. So a setting adds
-`min(joules · max(1 Hz, rate), joules / latency)` watts. The shares of tokens and flow steps are the emulated
-Thor's; what they are wrong by is learned as joules.
+`min(joules · max(1 Hz, rate), joules / latency)` watts. The shares of tokens, flow steps and plan samples are the
+emulated Thor's; what they are wrong by is learned as joules.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -20,6 +21,9 @@ TOKENS = (64, 16, 8)
 FLOW_STEPS = (16, 4, 2)
 """The first of each is more than today's policies use: they then follow their own contract."""
 _FEWER_TOKENS_SHARE, _FEWER_FLOW_SHARE = 0.96, 0.94
+_SAMPLE_JOULES_SHARE, _SAMPLE_SECONDS_SHARE = 0.16, 0.18
+"""What drawing one plan more adds to a decision of one, 9.8 J above idle and 104 ms in the mean: four flow steps of 0.38 J
+and 4.7 ms, which wait for memory."""
 SINGLE_SHARE = 0.4
 """So much of a second's joules may go into one long decision: more would leave none for the others."""
 _SLOWED_SHARE = 0.45
@@ -42,14 +46,17 @@ class KnobSetting:
     max_reasoning_tokens: int
     flow_steps: int
     gpu_max_freq_hz: int
+    plan_samples: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class KnobRange:
-    """What may be commanded: rates up to `decision_hz`, and the mode's clocks, rising; (0,) where clocks are no knob."""
+    """What may be commanded: rates up to `decision_hz`, the mode's clocks, rising, (0,) where clocks are no knob, and as many
+    plan samples as the release's contract has, of which 1 are none to turn."""
 
     decision_hz: float
     clocks_hz: tuple[int, ...]
+    plan_samples: int = 1
 
     @property
     def top_hz(self) -> int:
@@ -69,7 +76,8 @@ def knob_range(decision_hz: float, clocks_hz: tuple[int, ...]) -> KnobRange:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Of a whole decision at the clock `top_hz`: joules above idle, and mean seconds, None while nobody has seen one."""
+    """Of a whole decision of one plan at the clock `top_hz`: joules above idle, and mean seconds, None while nobody has seen
+    one."""
 
     joules: float
     latency_s: float | None
@@ -119,17 +127,20 @@ class Costs:
         return max(self.joules_at(setting) / latency_s, _THOUGHT_SHARE * self.joules / self.latency_s)
 
     def longest_j(self, setting: KnobSetting) -> float:
-        """Joules of a decision that thinks for as long as it may."""
-        return self.joules_at(setting) * _LONGEST.get(setting.max_reasoning_tokens, max(_LONGEST.values()))
+        """Joules of a decision that thinks for as long as it may; the plans that it draws are as many as ever."""
+        alone_j = self.joules_at(replace(setting, plan_samples=1))
+        longest = _LONGEST.get(setting.max_reasoning_tokens, max(_LONGEST.values()))
+        return alone_j * longest + (self.joules_at(setting) - alone_j)
 
 
 def fitting(costs: Costs, knobs: KnobRange, clock_hz: int, allowed_w: float) -> KnobSetting:
-    """The fullest setting that adds no more than `allowed_w`: rate first, then tokens, flow steps, and the clock below
-    `clock_hz` last. Where not even a creeping one fits, the one that decides nothing."""
+    """The fullest setting that adds no more than `allowed_w`: rate first, then plan samples, tokens, flow steps, and the clock
+    below `clock_hz` last. Where not even a creeping one fits, the one that decides nothing."""
     floor_hz, creep_hz = (min(hz, knobs.decision_hz) for hz in (FLOOR_RATE_HZ, CREEP_RATE_HZ))
     lower = (hz for hz in reversed(knobs.clocks_hz) if hz < clock_hz)
-    slower = (replace(_workloads(clock_hz)[-1], gpu_max_freq_hz=hz) for hz in lower)
-    for setting in chain(_workloads(clock_hz), slower):
+    workloads = _workloads(knobs, clock_hz)
+    slower = (replace(workloads[-1], gpu_max_freq_hz=hz) for hz in lower)
+    for setting in chain(workloads, slower):
         paced = costs.paced(setting, allowed_w, knobs.decision_hz)
         if paced.decision_rate_hz >= floor_hz:
             return paced
@@ -146,9 +157,9 @@ def best_clock(costs: Costs, knobs: KnobRange, allowed_w: float, slowest_s: floa
     if costs.latency_s is None:
         return knobs.top_hz
     rates = {
-        hz: _most(costs, hz, allowed_w, knobs.decision_hz)
+        hz: _most(costs, knobs, hz, allowed_w)
         for hz in knobs.clocks_hz
-        if hz == knobs.top_hz or (costs.latency_at(_workloads(hz)[0]) or 0.0) <= slowest_s
+        if hz == knobs.top_hz or (costs.latency_at(_workloads(knobs, hz)[0]) or 0.0) <= slowest_s
     }
     most = max(rates.values())
     if most <= 0:
@@ -156,30 +167,51 @@ def best_clock(costs: Costs, knobs: KnobRange, allowed_w: float, slowest_s: floa
     return max(hz for hz, rate in rates.items() if rate >= most * _TIE_SHARE)
 
 
-def _most(costs: Costs, clock_hz: int, allowed_w: float, decision_hz: float) -> float:
+def _most(costs: Costs, knobs: KnobRange, clock_hz: int, allowed_w: float) -> float:
     """Decisions a second at this clock, with the fullest workload that fits at all."""
-    rates = (costs.rate_within(setting, allowed_w, decision_hz) for setting in _workloads(clock_hz))
+    workloads = _workloads(knobs, clock_hz)
+    rates = (costs.rate_within(setting, allowed_w, knobs.decision_hz) for setting in workloads)
     return next((rate for rate in rates if rate > 0), 0.0)
 
 
-def _workloads(clock_hz: int) -> list[KnobSetting]:
-    """What may be asked of a decision at this clock, from full to frugal."""
-    full = KnobSetting(0.0, TOKENS[0], FLOW_STEPS[0], clock_hz)
-    fewer = [replace(full, max_reasoning_tokens=tokens) for tokens in TOKENS]
+def _workloads(knobs: KnobRange, clock_hz: int) -> list[KnobSetting]:
+    """What may be asked of a decision at this clock, from full to frugal.
+
+    Samples go first: each plan is then still drawn as before, and only the choice among them is lost; fewer words or flow
+    steps make every plan another one.
+    """
+    one = KnobSetting(0.0, TOKENS[0], FLOW_STEPS[0], clock_hz)
+    fewer = [replace(one, plan_samples=samples) for samples in _halved(knobs.plan_samples)]
+    fewer += [replace(one, max_reasoning_tokens=tokens) for tokens in TOKENS]
     return [*fewer, *(replace(fewer[-1], flow_steps=steps) for steps in FLOW_STEPS[1:])]
 
 
+def _halved(samples: int) -> Iterator[int]:
+    """`samples`, half of them, and so on, without the last one."""
+    while samples > 1:
+        yield samples
+        samples //= 2
+
+
 def joules_share(setting: KnobSetting, top_hz: int) -> float:
-    """Joules of a decision, relative to one without caps at `top_hz`: of arithmetic with the square of the voltage, of a GPU
-    that is awake for as long as it takes, and of memory. A lower clock saves little, and from somewhere on it costs."""
+    """Joules of a decision, relative to one of one plan without caps at `top_hz`: of arithmetic with the square of the
+    voltage, of a GPU that is awake for as long as it takes, and of memory. A lower clock saves little, and from somewhere on
+    it costs."""
     ratio = _ratio(setting, top_hz)
     volts = 0.7 + 0.3 * min(max((ratio - 0.4) / 0.48, 0.0), 1.0)
-    return _caps_share(setting) * (0.4 * volts * volts + 0.12 / ratio + 0.48)
+    drawn = _samples_share(setting, _SAMPLE_JOULES_SHARE)
+    return drawn * _caps_share(setting) * (0.4 * volts * volts + 0.12 / ratio + 0.48)
 
 
 def latency_share(setting: KnobSetting, top_hz: int) -> float:
-    """Seconds of a decision, relative to one without caps at `top_hz`."""
-    return _caps_share(setting) * (1.0 - _SLOWED_SHARE + _SLOWED_SHARE / _ratio(setting, top_hz))
+    """Seconds of a decision, relative to one of one plan without caps at `top_hz`."""
+    drawn = _samples_share(setting, _SAMPLE_SECONDS_SHARE)
+    return drawn * _caps_share(setting) * (1.0 - _SLOWED_SHARE + _SLOWED_SHARE / _ratio(setting, top_hz))
+
+
+def _samples_share(setting: KnobSetting, share: float) -> float:
+    """What a decision of so many plans takes of one with a single plan; `share` is what each further one adds."""
+    return 1.0 + share * (setting.plan_samples - 1)
 
 
 def _caps_share(setting: KnobSetting) -> float:

@@ -76,6 +76,7 @@ def _commanded(state: GovernorState, readings: Readings, knobs: KnobRange) -> Go
     now = replace(state.setting, gpu_max_freq_hz=max(counted_hz, state.setting.gpu_max_freq_hz))
     fuller_w = state.costs.watts(setting) - state.costs.watts(now)
     same_clock = state.setting.gpu_max_freq_hz == setting.gpu_max_freq_hz
+    same_clock &= state.setting.plan_samples <= knobs.plan_samples
     paced = 0 < state.setting.decision_rate_hz < setting.decision_rate_hz < knobs.decision_hz
     if same_clock and paced and 0 <= fuller_w < _RAISE_W:
         setting = state.setting

@@ -207,9 +207,10 @@ def _action(record: DecisionRecord) -> str:
 
 
 def _timing(record: DecisionRecord) -> str:
+    drawn = f" · the middle one of {record.plan_samples} plans" if record.plan_samples > 1 else ""
     return (
         f"{(record.queue_ns + record.latency_ns) / 1e6:.1f} ms after the observation of {_time(record.observed_utc_ns)} · "
-        f"{record.tokens} tokens · {record.flow_steps} flow steps · {record.interventions} gate interventions"
+        f"{record.tokens} tokens · {record.flow_steps} flow steps{drawn} · {record.interventions} gate interventions"
     )
 
 

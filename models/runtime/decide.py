@@ -1,11 +1,12 @@
 """The decision, whatever runs the graphs: see, reason, act.
 
-Owns: greedy reasoning, the flow from noise to a plan, time by stage; and `Graphs`, the port that a runtime fills.
+Owns: greedy reasoning, the flow from noise to plans and the choice among them, time by stage; and `Graphs`, the port that a
+runtime fills.
 Must not know: runtimes, files, who asks, whether the plan is any good (the gate and the worker judge, NaN included).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -70,7 +71,7 @@ class Decider(Generic[Cache]):
     def imagine(self, observation: Observation, said: tuple[int, ...], knobs: Knobs, seed: int) -> Decision:
         """What it would do on `observation` had it said `said`, ids without bos; what stands behind eos is not heard.
 
-        Of `knobs` only the flow steps count.
+        Of `knobs` only flow steps and plan samples count.
 
         Raises:
             PolicyFailedError: as `decide`.
@@ -91,12 +92,13 @@ class Decider(Generic[Cache]):
         reason: Callable[[Floats], tuple[tuple[int, ...], Cache]],
     ) -> Decision:
         flow_steps = max(1, min(knobs.flow_steps, self.contract.flow_steps))
+        samples = max(1, min(knobs.plan_samples, self.contract.sampled.samples))
         start_ns = time.perf_counter_ns()
         prefix = self._see(observation)
         seen_ns = time.perf_counter_ns()
         tokens, cache = reason(prefix)
         reasoned_ns = time.perf_counter_ns()
-        plan = self._act(cache, flow_steps, seed)
+        plan = self._act(cache, flow_steps, seed, samples)
         acted_ns = time.perf_counter_ns()
         return Decision(
             release_digest=self.release_digest,
@@ -108,6 +110,7 @@ class Decider(Generic[Cache]):
             latency=Latency(seen_ns - start_ns, reasoned_ns - seen_ns, acted_ns - reasoned_ns),
             flow_steps=flow_steps,
             seed=seed,
+            plan_samples=samples,
         )
 
     def _see(self, observation: Observation) -> Floats:
@@ -140,17 +143,40 @@ class Decider(Generic[Cache]):
             raise PolicyFailedError(f"reason graph: logits have the shape {logits.shape}")
         return int(np.argmax(logits))
 
-    def _act(self, cache: Cache, flow_steps: int, seed: int) -> Floats:
-        """The flow from noise to a plan, by Euler's method, in the contract's units and limits."""
+    def _act(self, cache: Cache, flow_steps: int, seed: int, samples: int) -> Floats:
+        """The medoid of so many plans, in the contract's units and limits."""
+        drawn = [self._flow(cache, flow_steps, noise) for noise in _noises(seed, samples)]
+        return plan_from_state(medoid(drawn), self.contract)
+
+    def _flow(self, cache: Cache, flow_steps: int, noise: np.random.Generator) -> Floats:
+        """From noise to a plan's state, by Euler's method."""
         shape = (self.contract.horizon_steps, action_width(self.contract))
-        state = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        state = noise.standard_normal(shape, np.float32)
         step = np.float32(1 / flow_steps)
         for index in range(flow_steps):
             velocity = self.graphs.velocity(cache, state, index / flow_steps)
             if velocity.shape != shape:
                 raise PolicyFailedError(f"action graph: velocity has the shape {velocity.shape}")
             state = state + step * velocity
-        return plan_from_state(state, self.contract)
+        return state
+
+
+def _noises(seed: int, samples: int) -> list[np.random.Generator]:
+    """Noise for each plan; that of the first is the same however many follow."""
+    children = (np.random.SeedSequence(seed, spawn_key=(number,)) for number in range(1, samples))
+    return [np.random.default_rng(seed), *map(np.random.default_rng, children)]
+
+
+def medoid(states: Sequence[Floats]) -> Floats:
+    """The one of `states`, all of one shape, whose distances to the others are least together; the first of several.
+
+    One that is not finite is none of them, unless all are.
+    """
+    finite = [state for state in states if np.isfinite(state).all()]
+    if not finite:
+        return states[0]
+    rows = np.stack(finite).reshape(len(finite), -1).astype(float)
+    return finite[int(np.argmin([np.linalg.norm(rows - row, axis=1).sum() for row in rows]))]
 
 
 def plan_from_state(state: Floats, contract: PolicyContract) -> Floats:

@@ -12,8 +12,10 @@ width D, L layers, T cached positions, V words, H waypoints):
 | reason | `prefix` (P, D) or (0, D); `tokens` int64 (S,); `past_key`, `past_value` (L, T, D) | `logits` (V,) of the last position; `key`, `value` (L, T+P+S, D) |
 | action | `key`, `value` (L, T, D); `state` (H, 2) in scaled units; `time` (1,) in 0..1 | `velocity` (H, 2) |
 
-The plan is the flow from `state(0)` = Gaussian noise (drawn from the seed) to `state(1)` by Euler steps of
-`1 / flow_steps`, times the contract's scales, clipped to its limits.
+A plan is the flow from `state(0)` = Gaussian noise (drawn from the seed) to `state(1)` by Euler steps of
+`1 / flow_steps`, times the contract's scales, clipped to its limits. Where several are drawn, each from noise of its own,
+the medoid is taken: the state whose distances to the others, as root of the summed squares in scaled units, are least
+together; the first of those. One that is not finite is taken only where none is.
 """
 
 from dataclasses import dataclass
@@ -48,6 +50,8 @@ class Knobs:
 
     max_reasoning_tokens: int
     flow_steps: int
+    plan_samples: int = 1
+    """Plans to choose from. Golden outputs and what a precision costs are told of one: a choice may turn on a rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Decision:
 
     `plan` is float32 (horizon_steps, 2): acceleration in m/s², curvature in 1/m; row k holds from
     `observation_ns + k·dt` to `observation_ns + (k+1)·dt`. `tokens` are the reasoning's ids, without bos,
-    with eos where the policy ended by itself. `seed` reproduces the noise.
+    with eos where the policy ended by itself. `seed` reproduces the noise of all `plan_samples`.
     """
 
     release_digest: Digest
@@ -77,6 +81,7 @@ class Decision:
     latency: Latency
     flow_steps: int
     seed: int
+    plan_samples: int = 1
 
 
 class Policy(Protocol):

@@ -86,7 +86,8 @@ class SimulatedPolicy:
         self._decided += 1
         tokens = self._tokens(knobs.max_reasoning_tokens)
         flow_steps = max(1, min(knobs.flow_steps, self._contract.flow_steps))
-        latency = self._latency(len(tokens), flow_steps, 10 if failure is Failure.SLOW else 1)
+        samples = max(1, min(knobs.plan_samples, self._contract.sampled.samples))
+        latency = self._latency(len(tokens), flow_steps * samples, 10 if failure is Failure.SLOW else 1)
         total_ns = latency.visual_ns + latency.reason_ns + latency.action_ns
         self._wait(self._settings.hang_s if failure is Failure.HANGS else total_ns / 1e9)
         if failure is Failure.RAISES:
@@ -102,6 +103,7 @@ class SimulatedPolicy:
             latency=latency,
             flow_steps=flow_steps,
             seed=seed,
+            plan_samples=samples,
         )
 
     def _failure(self) -> Failure:

@@ -173,7 +173,8 @@ class DecisionRecord(Message, frozen=True, omit_defaults=True):
 
     `plan` is [[acceleration m/s², curvature 1/m], …], one row a waypoint from `observed_utc_ns` on.
     `ticks` counts the ticks that executed it; `applied_*` is what the gate let through at the first of them.
-    `energy_j` is module power integrated over the period that this decision drove.
+    `energy_j` is module power integrated over the period that this decision drove. The plan is the medoid of
+    `plan_samples` plans.
     """
 
     sequence: Whole
@@ -195,6 +196,7 @@ class DecisionRecord(Message, frozen=True, omit_defaults=True):
     interventions: Whole
     energy_j: float
     queue_ns: Whole = 0
+    plan_samples: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
 
 class EventRecord(Message, frozen=True):

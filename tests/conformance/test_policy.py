@@ -149,6 +149,15 @@ def test_flow_steps_are_at_least_one_and_at_most_the_contracts(
     assert policy.decide(observation, Knobs(1, asked), seed=0).flow_steps == wanted
 
 
+@pytest.mark.parametrize("asked", [-1, 0, 1, 10_000])
+def test_where_the_contract_has_one_plan_no_knob_draws_another(
+    policy: Policy, observation: Observation, knobs: Knobs, asked: int
+) -> None:
+    decision = policy.decide(observation, replace(knobs, plan_samples=asked), seed=5)
+    assert decision.plan_samples == policy.contract.sampled.samples == 1
+    assert np.array_equal(decision.plan, policy.decide(observation, knobs, seed=5).plan)
+
+
 def test_stage_latencies_are_never_negative(policy: Policy, observation: Observation, knobs: Knobs) -> None:
     latency = policy.decide(observation, knobs, seed=0).latency
     assert min(latency.visual_ns, latency.reason_ns, latency.action_ns) >= 0

@@ -14,7 +14,7 @@ from agent.board import change, records
 from agent.board.layout import Layout
 from agent.board.records import ACTUATION, ActuationRecord
 from agent.board.seqlock import BoardWriter
-from models.contract import PolicyContract
+from models.contract import PolicyContract, SamplingSpec
 from models.digest import digest_of
 from models.release.golden import golden_bytes
 from models.runtime.simulated import SimulatedPolicy
@@ -52,8 +52,14 @@ def line_of(layout: Layout[ActuationRecord]) -> LayoutLine:
 
 
 def contracts() -> dict[str, PolicyContract]:
-    """A contract of each form: nothing stated but what the first release had, sampling stated, joints."""
-    return {"small": small_contract(), "alpamayo-1.5": alpamayo_contract(), "left-arm": arm_contract()}
+    """A contract of each form: nothing stated but what the first release had, sampling stated, joints, several plans."""
+    six = msgspec.structs.replace(small_contract(), sampling=SamplingSpec(0.0, 1.0, 6))
+    return {
+        "small": small_contract(),
+        "alpamayo-1.5": alpamayo_contract(),
+        "left-arm": arm_contract(),
+        "six-plans": six,
+    }
 
 
 def contract_bytes(contract: PolicyContract) -> bytes:
@@ -107,6 +113,7 @@ def examples() -> Iterator[tuple[str, m.Message]]:
     yield "EnvelopeOrder", m.EnvelopeOrder(1_764_000_003_000_000_000, 62.5, 1_764_003_603_000_000_000)
     yield "EnvelopeOrder.withdrawn", m.EnvelopeOrder(1_764_000_004_000_000_000, None)
     yield "DecisionRecord", _decision()
+    yield "DecisionRecord.six-plans", msgspec.structs.replace(_decision(), plan_samples=6)
     yield "EventRecord", _event()
     yield (
         "TelemetryBatch",

@@ -6,7 +6,7 @@ Owns: what such a device takes in every 10 ms, what its sensors say of it, how i
 
 import random
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,13 +37,15 @@ class PulsedPolicy:
     tokens: float = 5.0
     spread: float = 0.9
     most_tokens: int = 48
+    plan_samples: int = 1
 
     def decision(self, setting: KnobSetting, chance: random.Random) -> list[tuple[int, float]]:
         """Its stages: how many steps, and watts above idle."""
         clock = setting.gpu_max_freq_hz / CLOCKS_HZ[-1]
         tokens = max(1.0, self.tokens * chance.lognormvariate(0, self.spread))
         tokens = min(setting.max_reasoning_tokens, self.most_tokens, tokens)
-        thinking_s = tokens * self.token_s + min(setting.flow_steps, _FLOW_STEPS) * self.flow_s
+        samples = min(setting.plan_samples, self.plan_samples)
+        thinking_s = tokens * self.token_s + samples * min(setting.flow_steps, _FLOW_STEPS) * self.flow_s
         seeing_w = self.seeing_w * (0.08 + 0.92 * clock**1.3)
         return [
             (_steps(self.seeing_s * (0.1 + 0.9 / clock)), seeing_w),
@@ -71,7 +73,7 @@ class PulsedPlant:
         self.ordered_w = limit_w
         self.states: list[GovernorState] = []
         self._around, self._chance = around, random.Random(around.seed)
-        self._knobs = knob_range(decision_hz, CLOCKS_HZ)
+        self._knobs = replace(knob_range(decision_hz, CLOCKS_HZ), plan_samples=around.policy.plan_samples)
         self.state = started(self._knobs, limit_w, terms, 0)
         self._meters, self._work = PowerMeters(), WorkMeter(0)
         self._watts = np.zeros(0)

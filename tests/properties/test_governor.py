@@ -1,6 +1,7 @@
 """Whatever the sensors say and the policy does, the 1 s mean stays inside the envelope, and the watts are used."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -54,10 +55,14 @@ READINGS = st.builds(
 CALM = Readings(0, 60.0, (), 60.0, 5.0, 0.1, 50.0, CLOCKS_HZ[-1], 90.0)
 
 
-def _after(knobs: KnobRange, limit_w: float, terms: Terms, readings: list[Readings]) -> list[GovernorState]:
+def _after(
+    knobs: KnobRange, limit_w: float, terms: Terms, told: list[tuple[Readings, int]]
+) -> list[GovernorState]:
+    """The states after each of `told`: readings, and how many plans the release of then may draw."""
     states = [started(knobs, limit_w, terms, 0)]
-    for each in readings:
-        states.append(governed(states[-1], each, knobs))
+    for readings, samples in told:
+        states.append(governed(states[-1], readings, replace(knobs, plan_samples=samples)))
+        assert 1 <= states[-1].setting.plan_samples <= samples
     return states
 
 
@@ -67,13 +72,17 @@ def _after(knobs: KnobRange, limit_w: float, terms: Terms, readings: list[Readin
     terms=TERMS,
     decision_hz=RATES_HZ,
     clocks_hz=st.sampled_from([CLOCKS_HZ, CLOCKS_HZ[:1], ()]),
-    readings=st.lists(READINGS, min_size=1, max_size=40),
+    told=st.lists(st.tuples(READINGS, st.integers(1, 256)), min_size=1, max_size=40),
 )
-def test_for_no_readings_at_all_is_more_commanded_than_is_expected_to_fit(
-    limit_w: float, terms: Terms, decision_hz: float, clocks_hz: tuple[int, ...], readings: list[Readings]
+def test_for_no_readings_and_no_release_at_all_is_more_commanded_than_is_expected_to_fit(
+    limit_w: float,
+    terms: Terms,
+    decision_hz: float,
+    clocks_hz: tuple[int, ...],
+    told: list[tuple[Readings, int]],
 ) -> None:
     knobs = knob_range(decision_hz, clocks_hz)
-    for state in _after(knobs, limit_w, terms, readings):
+    for state in _after(knobs, limit_w, terms, told):
         rate_hz = state.setting.decision_rate_hz
         assert math.isfinite(rate_hz)
         assert 0 <= rate_hz <= decision_hz
@@ -143,6 +152,17 @@ def test_no_second_leaves_the_envelope_whatever_others_do_and_however_long_decis
     plant.drive(60)
     assert plant.decided_ns
     assert plant.max_mean_w() <= 1.02 * limit_w
+
+
+@pytest.mark.parametrize("limit_w", [45.0, 60.0, 80.0, 120.0])
+def test_no_second_leaves_the_envelope_with_a_policy_that_draws_several_plans(limit_w: float) -> None:
+    around = Surroundings(policy=PulsedPolicy(plan_samples=6), blind=limit_w < 70.0)
+    plant = PulsedPlant(limit_w, Terms(burst_w=5.0), around)
+    plant.drive(60)
+    assert plant.decided_ns
+    assert plant.max_mean_w() <= 1.02 * limit_w
+    drawn = {state.setting.plan_samples for state in plant.states[-300:] if state.setting.decision_rate_hz}
+    assert drawn == ({1} if limit_w < 50.0 else {6}) or 50.0 < limit_w < 100.0
 
 
 @pytest.mark.parametrize("limit_w", [90.0, 100.0, 110.0, 120.0])

@@ -40,7 +40,7 @@ from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.seat import hung_after_ns
 from agent.control.worker import DECISIONS_PER_EPOCH, LoadedPolicy, Surroundings, serve
 from agent.errors import BoardError
-from models.contract import PolicyContract
+from models.contract import PolicyContract, SamplingSpec
 from models.digest import Digest
 from models.errors import DigestMismatchError, RoskvaError
 from models.release.manifest import ReleaseLimits
@@ -125,6 +125,7 @@ class Bench:
 
     def __init__(self, run: Path) -> None:
         self.run, self.clock = run, FakeClock()
+        self.contract = small_contract()
         self.power = BoardWriter(run / POWER_BOARD, POWER)
         self.policy_board = BoardWriter(run / POLICY_BOARD, POLICY)
         self.seen: list[tuple[int, Knobs]] = []
@@ -151,7 +152,7 @@ class Bench:
         confined: bool = False,
     ) -> int:
         """Run a worker of epoch 3 for `seconds` of the clock; returns its exit status."""
-        policy = SpyPolicy(small_contract(), DIGEST, settings, self.clock.advance)
+        policy = SpyPolicy(self.contract, DIGEST, settings, self.clock.advance)
         policy.seen, policy.begins = self.seen, lambda: self.began_ns.append(self.clock.mono_ns())
         cameras = Cameras(self.clock, seconds, paused_s, jump)
 
@@ -174,12 +175,19 @@ class Bench:
         return serve(Post(Worker.A, "a", DIGEST, 3, 42, candidate), around)
 
     def governs(
-        self, hz: float, tokens: int = 14, steps: int = 4, *, lives: bool = True, held_until_ns: int = 0
+        self,
+        hz: float,
+        tokens: int = 14,
+        steps: int = 4,
+        *,
+        samples: int = 1,
+        lives: bool = True,
+        held_until_ns: int = 0,
     ) -> None:
         """The governor's knobs, told again and again while it `lives`."""
         blank = POWER.record_from(POWER.packer.unpack(bytes(POWER.packer.size)))
         told = blank._replace(decision_rate_hz=hz, max_reasoning_tokens=tokens, flow_steps=steps)
-        told = told._replace(held_until_ns=held_until_ns)
+        told = told._replace(plan_samples=samples, held_until_ns=held_until_ns)
         self.power.write(told, self.clock.mono_ns())
         self._knobs = told if lives else None
 
@@ -267,9 +275,24 @@ def test_a_plant_that_pauses_is_not_a_late_policy(bench: Bench) -> None:
 
 
 def test_the_governors_knobs_reach_the_policy_and_never_exceed_the_contract(bench: Bench) -> None:
-    bench.governs(10.0, tokens=5, steps=99)
+    bench.governs(10.0, tokens=5, steps=99, samples=99)
     bench.serve(0.3)
     assert {knobs for _, knobs in bench.seen} == {Knobs(max_reasoning_tokens=5, flow_steps=4)}
+
+
+@pytest.mark.parametrize(("allowed", "drawn"), [(-1, 1), (1, 1), (3, 3), (99, 6)])
+def test_a_policy_of_several_plans_draws_as_many_as_the_governor_allows_and_tells_how_many_those_were(
+    bench: Bench, allowed: int, drawn: int
+) -> None:
+    bench.contract = msgspec.structs.replace(small_contract(), sampling=SamplingSpec(0.0, 1.0, 6))
+    bench.governs(10.0, samples=allowed)
+    bench.serve(0.3)
+    assert {knobs.plan_samples for _, knobs in bench.seen} == {drawn}
+    assert {record.plan_samples for record in bench.decisions()} == {drawn}
+    with BoardReader(bench.run / limits_board(Worker.A), LIMITS) as board:
+        told = board.read()
+    assert told is not None
+    assert told.record.plan_samples == 6
 
 
 @pytest.mark.parametrize("hz", [-1.0, float("nan"), float("inf")])

@@ -38,7 +38,7 @@ from tests.fakes.clock import FakeClock
 
 _S = 1_000_000_000
 DIGEST = b"\x01" * 32
-SOUND = LimitsRecord(1, DIGEST, 3.0, 6.0, 40.0, 0.2, 0.5, 3.0, 20.0, 0, 9.0)
+SOUND = LimitsRecord(1, DIGEST, 3.0, 6.0, 40.0, 0.2, 0.5, 3.0, 20.0, 0, 9.0, 1)
 
 
 class Bench:

@@ -279,11 +279,16 @@ class Governed:
         self.power = BoardWriter(run / POWER_BOARD, POWER)
         self.run = run
 
-    def drive(self, seconds: float, rate_hz: float | None, tokens: int = 64, steps: int = 16) -> WorkerRecord:
+    def drive(
+        self, seconds: float, rate_hz: float | None, tokens: int = 64, steps: int = 16, samples: int = 1
+    ) -> WorkerRecord:
         for _ in range(round(seconds * 10)):
             if rate_hz is not None:
                 record = BLANK_POWER._replace(
-                    decision_rate_hz=rate_hz, max_reasoning_tokens=tokens, flow_steps=steps
+                    decision_rate_hz=rate_hz,
+                    max_reasoning_tokens=tokens,
+                    flow_steps=steps,
+                    plan_samples=samples,
                 )
                 self.power.write(record, self.thor.now_ns)
             _driven(self.thor, self.policy, 0.1)
@@ -318,6 +323,16 @@ def test_fewer_tokens_and_flow_steps_make_the_stand_in_faster(governed: Governed
     fast = governed.drive(4.0, rate_hz=2.0, tokens=8, steps=2).latency_last_ns
     saved_s = 12 * EDGE.token_s + 2 * EDGE.flow_step_s
     assert slow - fast == pytest.approx(1e9 * saved_s, rel=0.01)
+
+
+def test_each_plan_that_is_drawn_takes_the_flow_once_more_and_nothing_else(governed: Governed) -> None:
+    one = governed.drive(4.0, rate_hz=2.0, samples=9).latency_last_ns
+    governed.policy.workload = replace(EDGE, plan_samples=6)
+    six = governed.drive(4.0, rate_hz=2.0, samples=9).latency_last_ns
+    four = governed.drive(4.0, rate_hz=2.0, samples=4).latency_last_ns
+    flow_ns = 1e9 * EDGE.flow_steps * EDGE.flow_step_s
+    assert six - one == pytest.approx(5 * flow_ns, rel=0.01)
+    assert six - four == pytest.approx(2 * flow_ns, rel=0.01)
 
 
 def test_three_seconds_after_power_died_the_stand_in_is_frugal(governed: Governed) -> None:

@@ -11,6 +11,7 @@ from agent.power.costs import (
     FLOW_STEPS,
     TOKENS,
     Costs,
+    KnobRange,
     KnobSetting,
     best_clock,
     fitting,
@@ -22,11 +23,13 @@ TOP = CLOCKS[-1]
 KNOBS = knob_range(10.0, CLOCKS)
 COSTS = Costs(9.0, 0.1, TOP)
 FULL = KnobSetting(10.0, TOKENS[0], FLOW_STEPS[0], TOP)
+SEVERAL = replace(KNOBS, plan_samples=6)
+"""Of a policy that draws six plans for a decision."""
 
 
-def _settings(costs: Costs = COSTS) -> list[KnobSetting]:
+def _settings(costs: Costs = COSTS, knobs: KnobRange = KNOBS) -> list[KnobSetting]:
     """What fits, from many watts to none."""
-    return [fitting(costs, KNOBS, TOP, half_w / 2) for half_w in range(240, -1, -1)]
+    return [fitting(costs, knobs, TOP, half_w / 2) for half_w in range(360, -1, -1)]
 
 
 def test_with_fewer_watts_the_rate_falls_first_then_tokens_then_flow_steps_and_the_clock_last() -> None:
@@ -41,6 +44,32 @@ def test_with_fewer_watts_the_rate_falls_first_then_tokens_then_flow_steps_and_t
     assert list(first) == sorted(first, key=lambda name: first[name])
     assert turned[0] == FULL
     assert turned[-1] == KNOBS.hold()
+
+
+def test_plan_samples_fall_after_the_rate_and_before_words_and_never_rise_with_fewer_watts() -> None:
+    turned = _settings(Costs(5.0, 0.05, TOP), SEVERAL)
+    assert turned[0] == replace(FULL, plan_samples=6)
+    first = next(i for i, each in enumerate(turned) if each.plan_samples < 6)
+    assert next(i for i, each in enumerate(turned) if each.decision_rate_hz < 10.0) < first
+    assert {each.plan_samples for each in turned if each.max_reasoning_tokens < TOKENS[0]} == {1}
+    drawn = [each.plan_samples for each in turned]
+    assert drawn == sorted(drawn, reverse=True)
+    assert set(drawn) == {6, 3, 1}
+
+
+def test_fewer_plans_to_choose_from_leave_joules_and_time_for_more_decisions() -> None:
+    six, one = replace(FULL, plan_samples=6), FULL
+    assert COSTS.joules_at(one) < COSTS.joules_at(six)
+    assert 0 < COSTS.rate_within(six, 84.0, 10.0) < COSTS.rate_within(one, 84.0, 10.0)
+    assert COSTS.busy_w(six) < COSTS.busy_w(one), "the flow waits for memory"
+
+
+def test_where_a_contract_has_one_plan_the_knob_neither_turns_nor_costs_anything() -> None:
+    assert {each.plan_samples for each in _settings()} == {1}
+    assert COSTS.joules_at(FULL) == COSTS.joules
+    assert COSTS.latency_at(FULL) == COSTS.latency_s
+    below = [each for each in _settings(knobs=SEVERAL) if each.plan_samples == 1]
+    assert set(below) <= set(_settings())
 
 
 def test_a_clock_is_lowered_only_once_the_policy_does_as_little_as_it_may() -> None:
@@ -61,9 +90,11 @@ def test_a_rate_is_none_at_all_or_at_least_creeping_and_creeping_is_the_last_of_
 @pytest.mark.parametrize("latency_s", [None, 0.05, 0.1, 0.4, 2.8])
 def test_no_setting_adds_more_than_it_is_allowed(latency_s: float | None) -> None:
     costs = Costs(9.0, latency_s, TOP)
-    for allowed_w in range(120):
-        setting = fitting(costs, KNOBS, TOP, float(allowed_w))
-        assert costs.watts(setting) <= allowed_w + 1e-6
+    for knobs in (KNOBS, SEVERAL, replace(KNOBS, plan_samples=256)):
+        for allowed_w in range(120):
+            setting = fitting(costs, knobs, TOP, float(allowed_w))
+            assert costs.watts(setting) <= allowed_w + 1e-6
+            assert 1 <= setting.plan_samples <= knobs.plan_samples
 
 
 def test_fewer_than_one_decision_a_second_save_nothing_in_the_second_that_has_one() -> None:

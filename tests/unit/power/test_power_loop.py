@@ -1,16 +1,28 @@
 """The power process in simulated time: a governed emulated Thor, and what the board says when things fail."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.adapters.jetson import Jetson
 from agent.app.power import PowerLoop
+from agent.board.change import POLICY, POLICY_BOARD
 from agent.board.layout import text_from
-from agent.board.records import POWER, POWER_BOARD, WORKER, PowerRecord, Worker, worker_board
+from agent.board.records import (
+    LIMITS,
+    POWER,
+    POWER_BOARD,
+    WORKER,
+    PowerRecord,
+    Worker,
+    limits_board,
+    worker_board,
+)
 from agent.board.seqlock import BoardReader, BoardWriter
 from agent.config import AgentConfig, config_from_text
+from agent.emulator.physics import EDGE
 from agent.emulator.profile import GPU_MAX_HZ, ProfileName, profile_named
 from agent.emulator.pulses import Pace, StagedPolicy
 from agent.emulator.stepped import AtOnce
@@ -80,6 +92,21 @@ def test_an_emulated_thor_stays_inside_its_envelope_while_the_policy_drives(
         bench.worker.tokens = tokens
         bench.drive_on(12.0)
     assert 0.75 * envelope_w <= driven.max_mean_w() <= 1.02 * envelope_w
+
+
+@pytest.mark.parametrize(("envelope_w", "least"), [(55.0, 1), (120.0, 6)])
+def test_a_policy_that_draws_six_plans_stays_inside_with_as_many_as_fit(
+    tmp_path: Path, envelope_w: float, least: int
+) -> None:
+    bench = Bench(tmp_path, envelope_w, seed=2)
+    bench.worker.workload = replace(EDGE, plan_samples=6)
+    limits = LIMITS.record_from(LIMITS.packer.unpack(bytes(LIMITS.packer.size)))
+    BoardWriter(bench.run / limits_board(Worker.A), LIMITS).write(limits._replace(epoch=1, plan_samples=6), 1)
+    policy = POLICY.record_from(POLICY.packer.unpack(bytes(POLICY.packer.size)))
+    BoardWriter(bench.run / POLICY_BOARD, POLICY).write(policy._replace(epoch=1), 1)
+    driven = bench.drive(40.0)
+    assert 0.75 * envelope_w <= driven.max_mean_w() <= 1.02 * envelope_w
+    assert _board(bench.run).plan_samples == least
 
 
 def test_without_the_governor_the_same_load_would_leave_the_envelope(tmp_path: Path) -> None:

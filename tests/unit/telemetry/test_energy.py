@@ -39,7 +39,7 @@ from tests.fakes.jetson import FakeDevice
 S = 1_000_000_000
 R = TypeVar("R", bound=NamedTuple)
 CONFIG = config_from_text('[device]\nid = "thor-1"\nfleet = "yard"\n')
-RECORD = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 1234.5, 0, 10.0, 32, 8, 0, b"MAXN", b"ok")
+RECORD = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 1234.5, 0, 10.0, 32, 8, 1, 0, b"MAXN", b"ok")
 
 
 def blank(layout: Layout[R]) -> R:

@@ -158,7 +158,7 @@ def test_a_long_outage_of_manage_comes_out_in_batches_that_the_wire_takes(tmp_pa
 def test_boards_without_a_living_writer_are_left_out_of_the_state(tmp_path: Path) -> None:
     clock = FakeClock()
     board = BoardWriter(tmp_path / POWER_BOARD, POWER)
-    record = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 10.0, 0, 10.0, 32, 8, 0, b"MAXN", b"ok")
+    record = PowerRecord(120.0, 70.5, 30.0, 20.0, 55.0, 10.0, 0, 10.0, 32, 8, 1, 0, b"MAXN", b"ok")
     board.write(record, clock.mono_ns())
     reader = StateReader(tmp_path, FakeDisk(), clock, Limits(tmp_path, 120.0))
     who = Identity("boot-1", "thor-t5000", emulated=True)
