@@ -358,6 +358,23 @@ def test_what_real_workers_count_becomes_pulses(tmp_path: Path) -> None:
     assert activity.cpu_busy == pytest.approx(0.5 / 14)
 
 
+@pytest.mark.parametrize(("allowed", "drawn"), [(None, 1), (0, 1), (6, 6)])
+def test_as_many_plans_as_the_governor_allows_the_real_release_are_drawn_by_the_emulated_one(
+    tmp_path: Path, allowed: int | None, drawn: int
+) -> None:
+    thor, board = _bare(), BoardWriter(tmp_path / worker_board(Worker.A), WORKER)
+    meter = LoadMeter(tmp_path, thor)
+    if allowed is not None:
+        told = BLANK_POWER._replace(flow_steps=4, plan_samples=allowed)
+        BoardWriter(tmp_path / POWER_BOARD, POWER).write(told, 1)
+    blank = WORKER.record_from(WORKER.packer.unpack(bytes(WORKER.packer.size)))
+    for decisions in (0, 1):
+        board.write(blank._replace(epoch=1, decisions=decisions, tokens_total=5 * decisions), 1 + decisions)
+        activity = meter.measure(_STEP_NS)
+    (pulse,) = activity.pulses
+    assert pulse.stages[-1].duration_s == pytest.approx(drawn * EDGE.flow_steps * EDGE.flow_step_s)
+
+
 def test_workers_that_are_faster_than_the_emulated_gpu_keep_it_busy_and_no_longer(tmp_path: Path) -> None:
     thor = _bare()
     meter = LoadMeter(tmp_path, thor)

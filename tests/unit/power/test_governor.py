@@ -321,3 +321,14 @@ def test_another_power_mode_forgets_neither_heat_nor_limit_nor_an_over_current_e
     assert (after.shock_w, after.trim_after_ns) == (tripped.shock_w, tripped.trim_after_ns)
     assert after.clock_hz <= tripped.clock_hz
     assert after.setting.decision_rate_hz == 0
+
+
+@pytest.mark.parametrize("limit_w", [105.0, 110.0, 120.0])
+def test_what_a_release_of_many_plans_was_allowed_is_taken_back_from_one_of_a_single_plan_at_once(
+    limit_w: float,
+) -> None:
+    six = replace(KNOBS, plan_samples=6)
+    before = _driven(30, change=lambda told: replace(told, ordered_w=limit_w), knobs=six)[-1]
+    assert before.setting.plan_samples > 1
+    after = governed(before, replace(_readings(before), ordered_w=limit_w), KNOBS)
+    assert after.setting.plan_samples == 1

@@ -14,10 +14,9 @@ def _promises(run: Path, worker: Worker, epoch: int, p99_ns: int, plan_samples: 
     BoardWriter(run / limits_board(worker), LIMITS).write(told._replace(plan_samples=plan_samples), 1)
 
 
-def _drives(run: Path, epoch: int, candidate: int = 0) -> None:
-    """`control` lets the worker of `epoch` drive; `candidate` is the epoch of one that decides in shadow beside it."""
+def _drives(run: Path, epoch: int, candidate: int = 0, state: CandidateState = CandidateState.NONE) -> None:
+    """`control` lets the worker of `epoch` drive; `candidate` is the epoch of the candidate of `state`."""
     blank = POLICY.record_from(POLICY.packer.unpack(bytes(POLICY.packer.size)))
-    state = CandidateState.SHADOW if candidate else CandidateState.NONE
     told = blank._replace(epoch=epoch, candidate=state, candidate_digest=_digest(candidate))
     BoardWriter(run / POLICY_BOARD, POLICY).write(told, 1)
 
@@ -56,9 +55,9 @@ def test_as_many_plans_may_be_drawn_as_the_driver_or_its_candidate_draws_and_an_
     assert promise.plan_samples(10**9) == 1
     _drives(tmp_path, 3)
     assert promise.plan_samples(2 * 10**9) == 2
-    _drives(tmp_path, 3, candidate=4)
+    _drives(tmp_path, 3, 4, CandidateState.SHADOW)
     assert promise.plan_samples(3 * 10**9) == 6
-    _drives(tmp_path, 3)
+    _drives(tmp_path, 3, 4, CandidateState.NONE)
     assert promise.plan_samples(4 * 10**9) == 2
     _drives(tmp_path, 4)
     assert promise.plan_samples(5 * 10**9) == 6
