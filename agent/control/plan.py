@@ -28,7 +28,9 @@ class FollowRules:
     """When a plan is too old, and how hard the loop brakes by itself.
 
     `latency_ns` is what the policy may take to decide: it is granted on top of both ages, up to half a plan's horizon.
-    `margin_ns` is the horizon that must be left beyond the time that a stop takes.
+    `margin_ns` is the horizon that must be left beyond the time that a stop takes. A new plan is blended in over `blend_steps`
+    of its steps; where it brakes harder than what is commanded, over `brake_blend_ns`, or for as long as `brake_jerk_mps3`
+    takes (decision 23).
     """
 
     latency_ns: int = 0
@@ -38,7 +40,9 @@ class FollowRules:
     slow_down_mps2: float = 0.5
     stop_mps2: float = 3.0
     full_stop_mps2: float = 5.0
-    blend_steps: int = 2
+    blend_steps: int = 3
+    brake_blend_ns: int = _S // 10
+    brake_jerk_mps3: float = 30.0
 
     def granted_ns(self, horizon_ns: int) -> int:
         """What a plan of this horizon may be older for the time that deciding takes."""
@@ -268,17 +272,26 @@ class PlanFollower:
 
     def _due(self, plan: Plan, mono_ns: int) -> Command:
         """The plan's command now, slowed where the state asks for it, blended where it is new."""
-        stopping = self.state is LoopState.MINIMAL_RISK
         due = plan.at(self._braked_ns or mono_ns) or plan.waypoints[-1]
-        blend_ns = self.rules.blend_steps * plan.dt_ns
-        rest = max(0.0, 1.0 - (mono_ns - self._taken_ns) / blend_ns) if blend_ns else 0.0
-        acceleration = due.acceleration_mps2 + rest * self._offset.acceleration_mps2
-        curvature = due.curvature_per_m + rest * self._offset.curvature_per_m
-        if stopping:
+        acceleration, curvature = self._blended(due, plan.dt_ns, mono_ns - self._taken_ns)
+        if self.state is LoopState.MINIMAL_RISK:
             acceleration = min(acceleration, -self.rules.stop_mps2)
         elif self.state is LoopState.DEGRADED:
             acceleration = min(acceleration, -self.rules.slow_down_mps2)
         return Command(acceleration, curvature)
+
+    def _blended(self, due: Command, dt_ns: int, since_ns: int) -> Command:
+        """`due`, so long after a plan with steps of `dt_ns` took over from the command that was in force; no braking that it
+        asks for waits until all of it is blended in."""
+        blend_ns = self.rules.blend_steps * dt_ns
+        brake_ns = blend_ns
+        if due.acceleration_mps2 < 0 < self._offset.acceleration_mps2:
+            jerk_ns = round(self._offset.acceleration_mps2 / self.rules.brake_jerk_mps3 * _S)
+            brake_ns = min(blend_ns, max(self.rules.brake_blend_ns, jerk_ns))
+        return Command(
+            due.acceleration_mps2 + _rest(since_ns, brake_ns) * self._offset.acceleration_mps2,
+            due.curvature_per_m + _rest(since_ns, blend_ns) * self._offset.curvature_per_m,
+        )
 
     def _place(self, plan: Plan, mono_ns: int, speed_mps: float) -> None:
         """Move along the plan by distance, not by time: a vehicle that brakes is not yet where the plan would have it.
@@ -294,6 +307,11 @@ class PlanFollower:
         pace = min(1.0, speed_mps / planned)
         self._braked_ns += round((mono_ns - self._placed_ns) * pace)
         self._placed_ns = mono_ns
+
+
+def _rest(since_ns: int, blend_ns: int) -> float:
+    """What is left of a blend: 1 at its start, 0 from its end on."""
+    return max(0.0, 1.0 - since_ns / blend_ns) if blend_ns else 0.0
 
 
 def _believable(speed_mps: float) -> float:

@@ -86,3 +86,23 @@ def test_what_is_due_lies_between_the_plans_own_waypoints(
     if due is not None:
         low, high = min(a for a, _ in rows), max(a for a, _ in rows)
         assert low - 1e-6 <= due.acceleration_mps2 <= high + 1e-6
+
+
+@given(
+    st.floats(-6.0, 3.0),
+    st.lists(st.tuples(MODEST, MODEST), min_size=1, max_size=HORIZON_MAX),
+    st.integers(0, 400_000_000),
+)
+def test_a_blend_holds_braking_back_no_longer_than_the_jerk_of_a_service_brake_takes(
+    before_mps2: float, rows: list[tuple[float, float]], later_ns: int
+) -> None:
+    found = PlanFollower(FollowRules())
+    found.offer(plan_record(1, T0, rows), Selected(1, DIGEST), Command(before_mps2, 0.0), T0)
+    plan = found.plan
+    assert plan is not None
+    due, proposed = plan.at(T0 + later_ns), found.step(T0 + later_ns, 1.0, 0.0).proposed
+    if due is None or due.acceleration_mps2 >= 0:
+        return
+    harder_mps2 = before_mps2 - rows[0][0]
+    if later_ns >= max(0.1, harder_mps2 / 30.0) * _S:
+        assert proposed.acceleration_mps2 <= due.acceleration_mps2 + 1e-6

@@ -76,11 +76,37 @@ def test_a_new_plan_takes_over_without_a_step() -> None:
     found = follower(record())
     at_ns = T0 + DT_NS
     before = found.step(at_ns, 5.0, 0.0).proposed
-    found.offer(record(2, at_ns, [(-1.0, 0.03)] * 64), SELECTED, before, at_ns)
+    found.offer(record(2, at_ns, [(2.0, 0.03)] * 64), SELECTED, before, at_ns)
     assert found.step(at_ns, 5.0, 0.0).proposed == pytest.approx(before)
-    halfway = found.step(at_ns + DT_NS, 5.0, 0.0).proposed
-    assert halfway == pytest.approx((-0.25, 0.02))
-    assert found.step(at_ns + 2 * DT_NS, 5.0, 0.0).proposed == pytest.approx((-1.0, 0.03))
+    third, whole = (found.step(at_ns + steps * DT_NS, 5.0, 0.0).proposed for steps in (1, 3))
+    assert third == pytest.approx((1.0, 0.01 + 0.02 / 3))
+    assert whole == pytest.approx((2.0, 0.03))
+
+
+@pytest.mark.parametrize(
+    ("before_mps2", "asked_mps2", "within_s"), [(0.5, -1.0, 0.1), (0.0, -3.0, 0.1), (0.0, -6.0, 0.2)]
+)
+def test_braking_that_a_new_plan_asks_for_is_there_before_the_rest_of_the_plan_is(
+    before_mps2: float, asked_mps2: float, within_s: float
+) -> None:
+    found = follower(record())
+    found.offer(record(2, T0, [(asked_mps2, 0.03)] * 64), SELECTED, Command(before_mps2, 0.01), T0)
+    assert found.step(T0, 5.0, 0.0).proposed == pytest.approx((before_mps2, 0.01))
+    braking = found.step(T0 + round(within_s * _S), 5.0, 0.0).proposed
+    assert braking.acceleration_mps2 == pytest.approx(asked_mps2)
+    assert braking.curvature_per_m < 0.03
+
+
+def test_braking_is_let_go_as_gently_as_anything_else() -> None:
+    found = follower(record())
+    found.offer(record(2, T0, [(-1.0, 0.0)] * 64), SELECTED, Command(-4.0, 0.0), T0)
+    assert found.step(T0 + DT_NS, 5.0, 0.0).proposed.acceleration_mps2 == pytest.approx(-3.0)
+
+
+def test_a_plan_of_long_steps_does_not_make_its_braking_wait_for_one_of_them() -> None:
+    found = follower(record())
+    found.offer(record(2, T0, [(-3.0, 0.0)] * 20, dt_ns=_S), SELECTED, REST, T0)
+    assert found.step(T0 + DT_NS, 5.0, 0.0).proposed.acceleration_mps2 == pytest.approx(-3.0)
 
 
 @pytest.mark.parametrize(
