@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from agent.board.records import HORIZON_MAX, LoopState, PlanRecord
-from agent.control.gate import REST, Command
+from agent.control.gate import BRAKING_MPS2, REST, Command
 
 _S = 1_000_000_000
 STANDING_MPS = 0.05
@@ -29,8 +29,8 @@ class FollowRules:
 
     `latency_ns` is what the policy may take to decide: it is granted on top of both ages, up to half a plan's horizon.
     `margin_ns` is the horizon that must be left beyond the time that a stop takes. A new plan is blended in over `blend_steps`
-    of its steps; where it brakes harder than what is commanded, over `brake_blend_ns`, or for as long as `brake_jerk_mps3`
-    takes (decision 23).
+    of its steps; where it brakes, and harder than what is commanded, over `brake_blend_ns`, or for as long as
+    `brake_jerk_mps3` takes (decision 23).
     """
 
     latency_ns: int = 0
@@ -281,17 +281,22 @@ class PlanFollower:
         return Command(acceleration, curvature)
 
     def _blended(self, due: Command, dt_ns: int, since_ns: int) -> Command:
-        """`due`, so long after a plan with steps of `dt_ns` took over from the command that was in force; no braking that it
-        asks for waits until all of it is blended in."""
+        """`due`, so long after a plan with steps of `dt_ns` took over from the command that was in force."""
         blend_ns = self.rules.blend_steps * dt_ns
-        brake_ns = blend_ns
-        if due.acceleration_mps2 < 0 < self._offset.acceleration_mps2:
-            jerk_ns = round(self._offset.acceleration_mps2 / self.rules.brake_jerk_mps3 * _S)
-            brake_ns = min(blend_ns, max(self.rules.brake_blend_ns, jerk_ns))
+        acceleration, curvature = self._offset
+        brake_ns = self._brake_ns(due.acceleration_mps2, blend_ns) if acceleration > 0 else blend_ns
         return Command(
-            due.acceleration_mps2 + _rest(since_ns, brake_ns) * self._offset.acceleration_mps2,
-            due.curvature_per_m + _rest(since_ns, blend_ns) * self._offset.curvature_per_m,
+            due.acceleration_mps2 + _rest(since_ns, brake_ns) * acceleration,
+            due.curvature_per_m + _rest(since_ns, blend_ns) * curvature,
         )
+
+    def _brake_ns(self, due_mps2: float, blend_ns: int) -> int:
+        """How long what is commanded may be less braking than is due: the shorter, the harder that is, down to what the
+        rules say for what counts as braking."""
+        jerk_ns = round(self._offset.acceleration_mps2 / self.rules.brake_jerk_mps3 * _S)
+        soonest_ns = min(blend_ns, max(self.rules.brake_blend_ns, jerk_ns))
+        braking = min(max(-due_mps2 / BRAKING_MPS2, 0.0), 1.0)
+        return round(blend_ns + braking * (soonest_ns - blend_ns))
 
     def _place(self, plan: Plan, mono_ns: int, speed_mps: float) -> None:
         """Move along the plan by distance, not by time: a vehicle that brakes is not yet where the plan would have it.

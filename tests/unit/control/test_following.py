@@ -2,6 +2,7 @@
 
 import math
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -95,6 +96,13 @@ def test_braking_that_a_new_plan_asks_for_is_there_before_the_rest_of_the_plan_i
     braking = found.step(T0 + round(within_s * _S), 5.0, 0.0).proposed
     assert braking.acceleration_mps2 == pytest.approx(asked_mps2)
     assert braking.curvature_per_m < 0.03
+
+
+def test_a_blend_makes_no_step_where_a_plan_goes_over_from_driving_to_braking() -> None:
+    found = follower(record())
+    found.offer(record(2, T0, [(0.1, 0.0), *[(-0.1, 0.0)] * 63]), SELECTED, Command(3.0, 0.0), T0)
+    ticks = [found.step(T0 + ms * 1_000_000, 5.0, 0.0).proposed.acceleration_mps2 for ms in range(0, 320, 10)]
+    assert max(abs(later - earlier) for earlier, later in pairwise(ticks)) < 0.2
 
 
 def test_braking_is_let_go_as_gently_as_anything_else() -> None:

@@ -30,7 +30,7 @@ def test_alpamayos_contract_could_be_driven_here_were_its_words_not_drawn() -> N
     ("contract", "plant", "sentence"),
     [
         (changed(CAR, instructions=("park",)), alpamayo_plant(), r"instructions \['keep lane'\]"),
-        (alpamayo_contract(), alpamayo_plant(), r"temperature 0\.6, top_p 0\.98"),
+        (alpamayo_contract(), alpamayo_plant(), r"temperature 0\.6 and top_p 0\.98"),
         (arm_contract(), arm_plant(), "left-arm moves joints"),
         (changed(CAR, horizon_steps=HORIZON_MAX + 1), alpamayo_plant(), "129 waypoints; 128"),
         (changed(CAR, dt_s=1.1), alpamayo_plant(), r"1\.1 s apart"),
