@@ -56,7 +56,7 @@ def test_the_same_seed_is_the_same_drive_to_the_last_command_and_another_is_not(
 
 
 def test_a_policy_that_drives_into_a_car_is_noticed() -> None:
-    found = drive(_ONWARD, Course(3, stopped_car(3), 12.0))
+    found = drive(_ONWARD, Course(3, stopped_car(3), 20.0))
     assert Complaint.COLLIDED in found.complaints
 
 
