@@ -1,5 +1,7 @@
 """What every clock keeps, the fake and the machine's."""
 
+from collections.abc import Callable
+
 import pytest
 
 from agent.adapters.clock import MonotonicClock
@@ -7,9 +9,16 @@ from agent.ports import Clock
 from tests.fakes.clock import FakeClock
 
 
-@pytest.fixture(params=["fake", "machine"])
+CLOCKS: dict[str, Callable[[], Clock]] = {
+    "fake": FakeClock,
+    "machine": MonotonicClock,
+    "awake": lambda: MonotonicClock(awake_ns=1_000_000),
+}
+
+
+@pytest.fixture(params=CLOCKS)
 def clock(request: pytest.FixtureRequest) -> Clock:
-    return FakeClock() if request.param == "fake" else MonotonicClock()
+    return CLOCKS[request.param]()
 
 
 def test_monotonic_time_never_goes_back(clock: Clock) -> None:
