@@ -8,7 +8,6 @@ from agent.adapters.clock import MonotonicClock
 from agent.ports import Clock
 from tests.fakes.clock import FakeClock
 
-
 CLOCKS: dict[str, Callable[[], Clock]] = {
     "fake": FakeClock,
     "machine": MonotonicClock,
