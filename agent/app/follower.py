@@ -17,7 +17,6 @@ from agent.control.gate import DEVICE_LIMITS, GateLimits
 from agent.control.loop import Follower
 from agent.control.realtime import become_realtime, die_with
 
-
 _AWAKE_NS = 300_000
 """3 % of a core at 100 Hz, for a tick that begins when it is due: in Python a wake-up alone takes a good part of it."""
 
