@@ -9,6 +9,7 @@ from typing import NamedTuple
 from agent.power.progress import Progress, Turn
 
 _KEPT_NS = 2_000_000_000
+_HUNG_NS, _HUNG_LATENCIES = 2_000_000_000, 3
 
 
 class _Span(NamedTuple):
@@ -32,7 +33,7 @@ class BusyTime:
         for turn in progress.turns:
             self._spans.extend(_spans(turn, self._looked_ns))
         self._under_way = tuple(
-            _Span(turn.since_ns, mono_ns, 1.0) for turn in progress.turns if 0 < turn.since_ns < mono_ns
+            _Span(turn.since_ns, mono_ns, 1.0) for turn in progress.turns if _is_under_way(turn, mono_ns)
         )
         self._looked_ns = mono_ns
         while self._spans and self._spans[0].until_ns <= mono_ns - _KEPT_NS:
@@ -57,6 +58,12 @@ class BusyTime:
     def under_way_s(self) -> float:
         """For how long the one that is under way longest has been."""
         return max((span.until_ns - span.from_ns for span in self._under_way), default=0) / 1e9
+
+
+def _is_under_way(turn: Turn, mono_ns: int) -> bool:
+    """A worker that was killed while it decided says so until another one takes its place."""
+    longest_ns = _HUNG_NS + _HUNG_LATENCIES * max(0, turn.latency_ns)
+    return 0 < turn.since_ns < mono_ns < turn.since_ns + longest_ns
 
 
 def _spans(turn: Turn, looked_ns: int) -> list[_Span]:

@@ -51,6 +51,17 @@ def test_time_spent_on_decisions_is_known_to_where_each_began_and_ended() -> Non
     assert 0.96 in ahead_s
 
 
+def test_a_worker_that_was_killed_while_it_decided_is_not_deciding_for_ever() -> None:
+    meter = WorkMeter(0)
+    killed = _decided(5 * TENTH, 6 * TENTH, 7 * TENTH)
+    still = killed._replace(decisions=0, turns=(killed.turns[0]._replace(decisions=0),))
+    meter.add(S, killed)
+    for tenth in range(11, 40):
+        meter.add(tenth * TENTH, still)
+    assert meter.busy.under_way == 0
+    assert meter.busy.under_way_s == 0.0
+
+
 def test_decisions_too_short_to_be_seen_one_by_one_are_spread_over_the_time_before_the_latest() -> None:
     meter = WorkMeter(0)
     meter.add(TENTH, Progress(4, 0, TENTH // 2, (Turn(4, TENTH // 2, TENTH, TENTH // 10, 0),)))
