@@ -13,13 +13,15 @@ from agent.power.progress import Progress
 from agent.power.state import STEADY_NS, Second
 
 _IDLE_NS = 3_000_000_000
-_RISEN_S, _FALLEN_S = 60.0, 5.0
-_RIPPLE_W, _STEP_W, _OF_MODULE = 3.0, 4.0, 1.1
 _IDLE_DECISIONS = 5
+"""Nothing is decided where for so long, and for so many times a decision's length, none was."""
 DELAY_NS = 100_000_000
 _SAMPLE_NS = 210_000_000
 """Monitors average over a tenth of a second, and are read a tenth later at most."""
-"""Nothing is decided where for so long, and for so many times a decision's length, none was."""
+_RISEN_S, _FALLEN_S = 60.0, 5.0
+"""The usual of a rail follows what rises slowly, as others come and go, and what falls soon."""
+_RIPPLE_W, _STEP_W, _OF_MODULE = 3.0, 4.0, 1.1
+"""What decisions themselves do to the rail, from where on a rise is others' step, and what the module takes for a watt of it."""
 
 
 class Work(NamedTuple):
@@ -127,7 +129,7 @@ class OthersMeter:
         self._steady.add(mono_ns, self._seen_w)
 
     def _beyond_usual_w(self, soc_w: float | None, dt_s: float) -> float:
-        if soc_w is None:
+        if soc_w is None or not math.isfinite(soc_w):
             return 0.0
         usual_w = soc_w if self._usual_w is None else self._usual_w
         slow_s = _RISEN_S if soc_w > usual_w else _FALLEN_S
