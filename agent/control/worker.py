@@ -38,6 +38,8 @@ _NAP_NS = 40_000_000
 _ALIVE_NS = _S // 5
 """A worker with nothing to decide speaks this often: on trial, silence of a second is taken for a hang."""
 _AHEAD_NS = _S // 10
+_SCARCE_NS = _S
+"""Where one was held back so lately, there is no room for two decisions at one word of the governor."""
 _SHADOW_KEPT = 2
 """Shadow decisions remembered: the follower may take over at the latest one or at the one before."""
 _MAX_FAILURES = 10
@@ -185,6 +187,7 @@ class DecideLoop:
         self._cadence = Cadence()
         self._held_ns = -_S * _S
         """When the governor was last seen to hold decisions back."""
+        self._began_ns = 0
         self._seen: Observation | None = None
         self._decided: Observation | None = None
         self._told_ns = self._clock.mono_ns()
@@ -262,8 +265,14 @@ class DecideLoop:
         knobs = Knobs(tokens, max(1, min(steps, contract.flow_steps)), samples)
         held = power is not None and now_ns < power.held_until_ns <= now_ns + POWER_MAX_AGE_NS
         self._held_ns = now_ns if held else self._held_ns
+        held = held or (power is not None and self._is_word_spent(now_ns))
         period_ns = _period_ns(share_hz(hz, candidate, driving=driving))
         return Turn(period_ns, knobs, driving, held, driver_due_ns)
+
+    def _is_word_spent(self, now_ns: int) -> bool:
+        """Whether the governor has said nothing since the last decision began: where it holds some back, a word is for one."""
+        word, scarce = self._power.latest, now_ns - self._held_ns < _SCARCE_NS
+        return scarce and word is not None and word.mono_ns <= self._began_ns
 
     def _take_over(self) -> None:
         """From shadow to driving: the next observation is due at once, and what may be driving already is told."""
@@ -298,7 +307,7 @@ class DecideLoop:
     def _decide(self, seen: Observation, turn: Turn) -> None:
         sequence = self._post.epoch * DECISIONS_PER_EPOCH + self._made + 1
         waited_ns = self._around.kept_waiting_ns() if self._admission is not None else 0
-        start_ns = self._clock.mono_ns()
+        start_ns = self._began_ns = self._clock.mono_ns()
         self._publisher.begins(start_ns)
         try:
             decision = self._policy.decide(seen, turn.knobs, sequence)

@@ -101,6 +101,7 @@ class StagedPolicy:
         self._start_ns = self._tokens = 0
         self._ending: list[_Ending] = []
         self._written_ns = self._since_ns = self._decided_ns = 0
+        self._scarce_ns = -_S
 
     def advance(self, until_ns: int) -> tuple[Pulse, ...]:
         """The decisions that begin before `until_ns`; those that end by then are counted on the board."""
@@ -131,7 +132,14 @@ class StagedPolicy:
     def _held_ns(self, now_ns: int) -> int:
         """Until when the governor lets no decision begin."""
         power = self._power.recent(now_ns, POWER_MAX_AGE_NS) if self._power else None
-        return power.held_until_ns if power else 0
+        held_ns = power.held_until_ns if power else 0
+        self._scarce_ns = now_ns if held_ns > now_ns else self._scarce_ns
+        return held_ns
+
+    def _is_word_spent(self) -> bool:
+        """Whether a decision has begun since the governor spoke, where it holds some back: a word is for one then."""
+        scarce = self._thor.now_ns - self._scarce_ns < _S
+        return scarce and self._start_ns >= self._thor.now_ns > self._began_ns
 
     def _next(self, rate_hz: float, held_ns: int) -> tuple[int, int]:
         """When the next decision begins, and on which observation: the latest one then."""
@@ -145,7 +153,7 @@ class StagedPolicy:
         rate_hz, most_tokens, steps, samples = knobs
         if self._left is not None:
             return self._free_ns < until_ns
-        if rate_hz <= 0:
+        if rate_hz <= 0 or self._is_word_spent():
             return False
         start_ns, observation = self._next(rate_hz, self._held_ns(self._thor.now_ns))
         if start_ns >= until_ns:

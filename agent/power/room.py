@@ -83,10 +83,11 @@ def _rooms(state: GovernorState, readings: Readings, second: Second) -> Iterator
 
 
 def _under_way_j(state: GovernorState, readings: Readings) -> float:
-    """What a decision that is not over yet still takes."""
+    """What a decision that is not over yet still takes; it may have begun under a fuller setting."""
     if readings.under_way_s <= 0:
         return 0.0
-    whole_j, busy_w = state.costs.joules_at(state.setting), state.costs.busy_w(state.setting)
+    whole_j = max(state.costs.joules_at(state.setting), state.costs.joules * state.joules_share)
+    busy_w = state.costs.busy_w(state.setting)
     if not math.isfinite(busy_w):
         return whole_j
     return max(whole_j - busy_w * readings.under_way_s, _RESIDUAL_SHARE * whole_j)

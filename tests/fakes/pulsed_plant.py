@@ -79,7 +79,7 @@ class PulsedPlant:
         self._watts = np.zeros(0)
         self._step = 0
         self._free_step, self._due_ns, self._seen_ns = 0, 0, -1
-        self._held_until_ns = 0
+        self._held_until_ns, self._scarce_ns = 0, -SECOND_STEPS * STEP_NS
         self._ended: deque[tuple[int, int]] = deque()
         self._latest = (0, 0)
         self.decided_ns: list[int] = []
@@ -129,6 +129,9 @@ class PulsedPlant:
         seen_ns = frame * STEP_NS
         if self._step < self._free_step or now_ns < self._held_until_ns or seen_ns <= self._seen_ns:
             return
+        spent = self.decided_ns and self.decided_ns[-1] >= self._step // SAMPLE_STEPS * SAMPLE_STEPS * STEP_NS
+        if spent and now_ns - self._scarce_ns < SECOND_STEPS * STEP_NS:
+            return
         if setting.decision_rate_hz <= 0:
             return
         period_ns = round(1e9 / self.state.pace_hz)
@@ -173,6 +176,7 @@ class PulsedPlant:
         self.state = governed(self.state, readings, self._knobs)
         self.states.append(self.state)
         self._held_until_ns = now_ns + self.state.wait_ns if self.state.wait_ns else 0
+        self._scarce_ns = now_ns if self.state.wait_ns else self._scarce_ns
 
     def _latest_w(self) -> float:
         """What the monitor says."""

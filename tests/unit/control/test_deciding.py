@@ -318,6 +318,12 @@ def test_no_decision_begins_before_the_governor_lets_it(bench: Bench) -> None:
     assert 9 <= len(bench.seen) <= 11
 
 
+def test_where_the_governor_holds_decisions_back_a_word_of_its_is_for_one(bench: Bench) -> None:
+    bench.governs(10.0, lives=False, held_until_ns=bench.clock.mono_ns() + _S // 5)
+    bench.serve(0.9, SimulatedSettings(visual_s=0.02))
+    assert len(bench.seen) == 1
+
+
 @pytest.mark.parametrize("ahead_s", [3.5, 3_600.0, 9e9])
 def test_a_word_that_would_hold_it_for_ever_holds_nothing(bench: Bench, ahead_s: float) -> None:
     """The governor holds for less than a second; a time of another boot or a flipped bit is no reason to stand still."""

@@ -323,7 +323,7 @@ def test_another_power_mode_forgets_neither_heat_nor_limit_nor_an_over_current_e
     assert after.setting.decision_rate_hz == 0
 
 
-@pytest.mark.parametrize("limit_w", [105.0, 110.0, 120.0])
+@pytest.mark.parametrize("limit_w", [120.0, 125.0, 130.0])
 def test_what_a_release_of_many_plans_was_allowed_is_taken_back_from_one_of_a_single_plan_at_once(
     limit_w: float,
 ) -> None:
