@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from agent.app.local_order import order_here
 from agent.board.feed import Feed
 from agent.board.records import (
     ENVELOPE,
@@ -20,11 +21,10 @@ from agent.board.records import (
     EnvelopeRecord,
     PowerRecord,
 )
-from agent.board.seqlock import BoardWriter
 from agent.config import AgentConfig
 from agent.ports import Clock
 from agent.power.limits import Limit, Limits, Ordered, is_envelope, limit_in_force
-from models.errors import NotNowError, UsageError
+from models.errors import UsageError
 from models.wire.messages import HIGHEST_ENVELOPE_W, LOWEST_ENVELOPE_W
 
 _ALIVE_NS = 3_000_000_000
@@ -50,21 +50,9 @@ def wanted_from(watts: float | None, *, clear: bool) -> float | None:
 
 
 def order(root: Path, config: AgentConfig, limit_w: float, clock: Clock) -> None:
-    """Put `limit_w` (NaN for none) on the local board, as a file of our own whoever made the one before.
-
-    Raises:
-        UsageError: this user may not write there.
-        NotNowError: there is no run directory yet.
-    """
+    """Put `limit_w` (NaN for none) on the local board; raises as `order_here`."""
     path = root / config.paths.run / LOCAL_ENVELOPE_BOARD
-    try:
-        path.unlink(missing_ok=True)
-        with BoardWriter(path, ENVELOPE) as board:
-            board.write(EnvelopeRecord(limit_w, 0), clock.mono_ns())
-    except PermissionError as error:
-        raise UsageError(f"this user may not order here: {error}") from error
-    except OSError as error:
-        raise NotNowError(f"the boards are not there; does `power` run? {error}") from error
+    order_here(path, ENVELOPE, EnvelopeRecord(limit_w, 0), clock.mono_ns())
 
 
 def envelope_now(root: Path, config: AgentConfig, clock: Clock) -> EnvelopeNow:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.adapters.nvpmodel import Nvpmodel
+from agent.app.local_order import order_here
 from agent.app.power_mode import LocalOrder
 from agent.board.feed import Feed
 from agent.board.layout import text_from
@@ -22,11 +23,10 @@ from agent.board.records import (
     ModeOrderRecord,
     PowerRecord,
 )
-from agent.board.seqlock import BoardWriter
 from agent.config import AgentConfig
 from agent.errors import SensorError
 from agent.ports import Clock
-from models.errors import NotNowError, UsageError
+from models.errors import UsageError
 
 _ALIVE_NS = 3_000_000_000
 _SAID = "; mode: "
@@ -65,21 +65,9 @@ def wanted_from(name: str | None, root: Path, *, clear: bool) -> str | None:
 
 
 def order(root: Path, config: AgentConfig, name: str, clock: Clock) -> None:
-    """Put `name` (empty for none) on the local board, as a file of our own whoever made the one before.
-
-    Raises:
-        UsageError: this user may not write there.
-        NotNowError: there is no run directory yet.
-    """
+    """Put `name` (empty for none) on the local board; raises as `order_here`."""
     path = root / config.paths.run / LOCAL_MODE_BOARD
-    try:
-        path.unlink(missing_ok=True)
-        with BoardWriter(path, MODE_ORDER) as board:
-            board.write(ModeOrderRecord(name.encode()), clock.mono_ns())
-    except PermissionError as error:
-        raise UsageError(f"this user may not order here: {error}") from error
-    except OSError as error:
-        raise NotNowError(f"the boards are not there; does `power` run? {error}") from error
+    order_here(path, MODE_ORDER, ModeOrderRecord(name.encode()), clock.mono_ns())
 
 
 def mode_now(root: Path, config: AgentConfig, clock: Clock) -> ModeNow:

@@ -13,6 +13,7 @@ from agent.board.records import PowerRecord
 POWER_MAX_AGE_NS = 1_000_000_000
 """A governor that has said nothing for so long is none. It speaks ten times a second, and near the envelope it is its word at
 each decision that holds the watts."""
+_SCARCE_NS = 1_000_000_000
 _SHADOW_HZ = 2.0
 _HALVED_HZ = 4.0
 """From this rate on a candidate whose latency is looked at takes half: the driver keeps 2 Hz at least."""
@@ -40,6 +41,12 @@ def allowed_by(power: PowerRecord | None) -> Allowed:
     if power is None or not (math.isfinite(power.decision_rate_hz) and power.decision_rate_hz >= 0):
         return FRUGAL
     return Allowed(power.decision_rate_hz, power.max_reasoning_tokens, power.flow_steps, power.plan_samples)
+
+
+def is_spent(word_ns: int, began_ns: int, held_ns: int, now_ns: int) -> bool:
+    """Whether the governor's word of `word_ns` allows no decision more: where it held one back within the last second, at `held_ns`
+    the last time, there is no room for two, and a decision has begun at `began_ns`."""
+    return now_ns - held_ns < _SCARCE_NS and word_ns <= began_ns
 
 
 def share_hz(hz: float, candidate: int, *, driving: bool) -> float:

@@ -20,7 +20,7 @@ from agent.control.admission import Admission, Standing
 from agent.control.cadence import Cadence
 from agent.control.publish import Post, Publisher, Times, record_of
 from agent.control.shadow import Beside
-from agent.control.share import POWER_MAX_AGE_NS, allowed_by, share_hz
+from agent.control.share import POWER_MAX_AGE_NS, allowed_by, is_spent, share_hz
 from agent.errors import LatencyAdmissionError, MemoryLimitError, PolicyWorkerError
 from agent.ports import Clock
 from models.contract import PolicyContract
@@ -38,8 +38,6 @@ _NAP_NS = 40_000_000
 _ALIVE_NS = _S // 5
 """A worker with nothing to decide speaks this often: on trial, silence of a second is taken for a hang."""
 _AHEAD_NS = _S // 10
-_SCARCE_NS = _S
-"""Where one was held back so lately, there is no room for two decisions at one word of the governor."""
 _SHADOW_KEPT = 2
 """Shadow decisions remembered: the follower may take over at the latest one or at the one before."""
 _MAX_FAILURES = 10
@@ -270,9 +268,8 @@ class DecideLoop:
         return Turn(period_ns, knobs, driving, held, driver_due_ns)
 
     def _is_word_spent(self, now_ns: int) -> bool:
-        """Whether the governor has said nothing since the last decision began: where it holds some back, a word is for one."""
-        word, scarce = self._power.latest, now_ns - self._held_ns < _SCARCE_NS
-        return scarce and word is not None and word.mono_ns <= self._began_ns
+        word = self._power.latest
+        return word is not None and is_spent(word.mono_ns, self._began_ns, self._held_ns, now_ns)
 
     def _take_over(self) -> None:
         """From shadow to driving: the next observation is due at once, and what may be driving already is told."""

@@ -26,7 +26,7 @@ from agent.board.records import (
 )
 from agent.board.seqlock import BoardWriter
 from agent.control.cadence import Cadence
-from agent.control.share import POWER_MAX_AGE_NS, allowed_by, share_hz
+from agent.control.share import POWER_MAX_AGE_NS, allowed_by, is_spent, share_hz
 from agent.emulator.calibration import TOKENS_MEDIAN, TOKENS_SIGMA
 from agent.emulator.physics import EDGE, Decision, Workload
 from agent.emulator.thor import EmulatedThor, Pulse
@@ -136,11 +136,6 @@ class StagedPolicy:
         self._scarce_ns = now_ns if held_ns > now_ns else self._scarce_ns
         return held_ns
 
-    def _is_word_spent(self) -> bool:
-        """Whether a decision has begun since the governor spoke, where it holds some back: a word is for one then."""
-        scarce = self._thor.now_ns - self._scarce_ns < _S
-        return scarce and self._start_ns >= self._thor.now_ns > self._began_ns
-
     def _next(self, rate_hz: float, held_ns: int) -> tuple[int, int]:
         """When the next decision begins, and on which observation: the latest one then."""
         earliest_ns = self._cadence.earliest_ns(round(_S / rate_hz)) - self._began_ns
@@ -153,7 +148,8 @@ class StagedPolicy:
         rate_hz, most_tokens, steps, samples = knobs
         if self._left is not None:
             return self._free_ns < until_ns
-        if rate_hz <= 0 or self._is_word_spent():
+        now_ns = self._thor.now_ns  # when the governor spoke
+        if rate_hz <= 0 or is_spent(now_ns, self._start_ns, self._scarce_ns, now_ns):
             return False
         start_ns, observation = self._next(rate_hz, self._held_ns(self._thor.now_ns))
         if start_ns >= until_ns:
