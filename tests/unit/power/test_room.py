@@ -102,3 +102,50 @@ def test_nonsense_makes_no_room_where_decisions_fill_the_second(joules: float) -
     told = readings(0.0, 0.2, 0.4, 0.6, 0.78)
     nonsense = tuple(each._replace(past_j=joules, delayed_j=joules, before_j=joules) for each in told.seconds)
     assert wait_ns(STATE, replace(told, seconds=nonsense)) > 0
+
+
+def test_beside_a_usual_decision_there_is_room_for_a_burst_of_others_that_nobody_has_noticed() -> None:
+    told = readings(0.3, 0.5, 0.7)
+    calm = replace(STATE, envelope=Envelope(72.0, Terms(burst_w=0.0)))
+    assert wait_ns(calm, told) == 0
+    assert wait_ns(replace(calm, envelope=Envelope(72.0, Terms(burst_w=40.0))), told) > 0
+
+
+def test_a_second_that_is_over_before_the_decision_begins_does_not_hold_it() -> None:
+    told = readings()
+    full, *later = told.seconds
+    crowded = replace(told, seconds=(full._replace(past_j=200.0), *later))
+    assert 0.1 <= wait_ns(STATE, crowded) / 1e9 < 0.12
+
+
+def test_what_others_took_lately_is_counted_for_the_time_that_is_over() -> None:
+    told = replace(readings(0.3, 0.5, 0.7), is_seen=False)
+    assert wait_ns(STATE, told) == 0
+    assert wait_ns(STATE, replace(told, second_others_w=12.0)) > 0
+
+
+def test_of_a_decision_that_thinks_long_something_is_left_for_all_that_is_known() -> None:
+    told = readings(0.3, 0.5, 0.7)
+    assert wait_ns(STATE, told) == 0
+    assert wait_ns(STATE, replace(told, under_way_s=0.5)) > 0
+
+
+def test_a_decision_that_began_under_a_fuller_setting_still_takes_what_that_took() -> None:
+    told = replace(readings(0.3, 0.5), under_way_s=0.02)
+    assert wait_ns(STATE, told) == 0
+    assert wait_ns(replace(STATE, joules_share=2.0), told) > 0
+
+
+def test_a_decision_takes_most_at_first_when_it_sees() -> None:
+    """With 0.9 J more in its first tenth than its mean the second that ends then is full."""
+    almost_j = 70.0 - IDLE_W * 0.1 - DECISION_J
+    full, *later = readings().seconds
+    assert wait_ns(STATE, replace(readings(), seconds=(full._replace(past_j=almost_j - 1.5), *later))) == 0
+    assert wait_ns(STATE, replace(readings(), seconds=(full._replace(past_j=almost_j - 0.5), *later))) > 0
+
+
+def test_while_nobody_knows_how_long_decisions_take_they_are_counted_by_their_number() -> None:
+    unknown = replace(STATE, costs=Costs(DECISION_J, None, 0))
+    few, many = ((Second(0.5, 13.5, 0.1, count),) for count in (1, 5))
+    assert wait_ns(unknown, replace(readings(), seconds=few)) == 0
+    assert wait_ns(unknown, replace(readings(), seconds=many)) > 0
