@@ -8,6 +8,7 @@ import math
 import signal
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
@@ -31,6 +32,7 @@ from agent.power.meters import DELAY_NS, OthersMeter, PowerMeters, WorkMeter, se
 from agent.power.modes import NO_CAP
 from agent.power.progress import WorkersMeter
 from agent.power.promise import Promise
+from agent.power.rails import SAID, RailsModel
 from agent.power.state import GovernorState, Readings, moved, started
 
 _LOG = logging.getLogger("roskva.power")
@@ -73,6 +75,14 @@ def run(root: Path, config: AgentConfig) -> int:
     return 0
 
 
+class _Known(Enum):
+    """How module power is known."""
+
+    MEASURED = auto()
+    INFERRED = auto()
+    NOT = auto()
+
+
 class PowerLoop:
     """Call `sample` at the configured rate; each governs and writes the board. `beside` runs what may take a second."""
 
@@ -87,7 +97,7 @@ class PowerLoop:
         self._workers, self._work = WorkersMeter(run_directory), WorkMeter(now)
         self._limits, self._promise = Limits(run_directory, config.power.envelope_w), Promise(run_directory)
         self._limit = self._limits.limit(now)
-        self._agreement = Agreement()
+        self._agreement, self._rails = Agreement(), RailsModel()
         self._others = OthersMeter()
         self._heat, self._heat_ns = device.heat(), now
         self._mode = WishedMode(device, config.power.mode, run_directory, beside)
@@ -104,9 +114,7 @@ class PowerLoop:
         now = self._clock.mono_ns()
         progress = self._workers.progress()
         doubt = self._agreement.doubt(power, now)
-        known = power.module_w is not None and not doubt
-        if power.module_w is not None and known:
-            self._meters.add(now, power.module_w)
+        known = self._taken(now, power, doubt)
         self._work.add(now, progress)
         self._others.add(now, power.soc_w)
         if now - self._heat_ns >= _HEAT_NS:
@@ -114,7 +122,7 @@ class PowerLoop:
         if self._mode.follow(now):
             self._knobs = self._knobs_now()
             self._state = moved(self._state, self._knobs, now)
-        self._govern(now, power, doubt, known=known)
+        self._govern(now, power, doubt, known)
 
     def close(self) -> None:
         """Leave the cap where it is and the board to age: an ungoverned policy takes its frugal knobs."""
@@ -123,25 +131,37 @@ class PowerLoop:
         self._promise.close()
         self._mode.close()
 
-    def _govern(self, now: int, power: PowerSample, doubt: str, *, known: bool) -> None:
+    def _govern(self, now: int, power: PowerSample, doubt: str, known: _Known) -> None:
         self._limit = self._limits.limit(now)
-        readings = self._readings(now, power, known=known)
+        readings = self._readings(now, power, known)
         knobs = replace(self._knobs, plan_samples=self._promise.plan_samples(now))
         self._state = governed(self._state, readings, knobs)
         self._clock_cap.turn(self._state.setting.gpu_max_freq_hz, readings.gpu_max_freq_hz, now)
-        self._publish(now, readings, power, doubt)
+        self._publish(now, readings, power, (doubt, SAID if known is _Known.INFERRED else ""))
 
-    def _readings(self, now: int, power: PowerSample, *, known: bool) -> Readings:
-        meters, work = self._meters, self._work.work(now)
+    def _taken(self, now: int, power: PowerSample, doubt: str) -> _Known:
+        """Note what the module takes, by its monitor or else by its rails."""
+        if power.module_w is not None and not doubt:
+            self._rails.learn(power, now)
+            self._meters.add(now, power.module_w)
+            return _Known.MEASURED
+        inferred_w = self._rails.module_w(power, now)
+        if inferred_w is None:
+            return _Known.NOT
+        self._meters.infer(now, inferred_w)
+        return _Known.INFERRED
+
+    def _readings(self, now: int, power: PowerSample, known: _Known) -> Readings:
+        meters, work, measured = self._meters, self._work.work(now), known is _Known.MEASURED
         return Readings(
             mono_ns=now,
-            module_w=meters.mean_w(now) if known else None,
+            module_w=meters.mean_w(now) if known is not _Known.NOT else None,
             seconds=seconds_ahead(meters, self._work, now),
-            is_seen=known and meters.is_seen(now),
+            is_seen=known is not _Known.NOT and meters.is_seen(now),
             under_way_s=self._work.busy.under_way_s,
             latest_busy_s=self._work.busy.seconds(now - DELAY_NS),
-            quiet_w=power.module_w if known and self._work.is_quiet(now) else None,
-            steady_w=meters.steady_w(now) if known else None,
+            quiet_w=power.module_w if measured and self._work.is_quiet(now) else None,
+            steady_w=meters.steady_w(now) if measured else None,
             decisions_per_s=work.decisions_per_s,
             latency_s=work.latency_s,
             idle=work.idle,
@@ -165,11 +185,11 @@ class PowerLoop:
         before, self._over_current = self._over_current, count
         return 0 if before is None else max(0, count - before)
 
-    def _publish(self, now: int, readings: Readings, power: PowerSample, doubt: str) -> None:
+    def _publish(self, now: int, readings: Readings, power: PowerSample, doubts: tuple[str, str]) -> None:
         setting = self._knobs.hold() if self._mode.holds else self._state.setting
         record = PowerRecord(
             envelope_w=self._limit.watts,
-            module_w=_or_nan(readings.module_w),
+            module_w=_or_nan(None if any(doubts) else readings.module_w),
             gpu_w=_or_nan(power.gpu_w),
             soc_w=_or_nan(power.soc_w),
             hottest_c=_or_nan(self._heat.hottest_c),
@@ -181,16 +201,16 @@ class PowerLoop:
             plan_samples=setting.plan_samples,
             held_until_ns=now + self._state.wait_ns if self._state.wait_ns else 0,
             power_mode=bytes_from_text(self._mode.name, _MODE_BYTES),
-            sensors=bytes_from_text(self._sensors_text(power, self._heat, doubt), _SENSORS_BYTES),
+            sensors=bytes_from_text(self._sensors_text(power, self._heat, doubts), _SENSORS_BYTES),
         )
         self._board.write(record, now)
 
-    def _sensors_text(self, power: PowerSample, heat: HeatSample, doubt: str) -> str:
+    def _sensors_text(self, power: PowerSample, heat: HeatSample, doubts: tuple[str, str]) -> str:
         """`ok`, or what fails and what is assumed for it; said once in the log when it changes."""
         failing = (*power.failing, *heat.failing)
         parts = [f"failing: {' '.join(failing)}"] if failing else []
         parts += [
-            part for part in (doubt, self._state.assumption, self._clock_cap.fault, self._mode.said) if part
+            part for part in (*doubts, self._state.assumption, self._clock_cap.fault, self._mode.said) if part
         ]
         said = "; ".join(parts) or "ok"
         if said != self._said:

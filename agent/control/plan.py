@@ -29,8 +29,8 @@ class FollowRules:
 
     `latency_ns` is what the policy may take to decide: it is granted on top of both ages, up to half a plan's horizon.
     `margin_ns` is the horizon that must be left beyond the time that a stop takes. A new plan is blended in over `blend_steps`
-    of its steps; where it brakes, and harder than what is commanded, over `brake_blend_ns`, or for as long as
-    `brake_jerk_mps3` takes (decision 23).
+    of its steps, what it steers over `steer_blend_steps`; where it brakes, and harder than what is commanded, over
+    `brake_blend_ns`, or for as long as `brake_jerk_mps3` takes (decision 23).
     """
 
     latency_ns: int = 0
@@ -41,6 +41,7 @@ class FollowRules:
     stop_mps2: float = 3.0
     full_stop_mps2: float = 5.0
     blend_steps: int = 3
+    steer_blend_steps: int = 2
     brake_blend_ns: int = _S // 10
     brake_jerk_mps3: float = 30.0
 
@@ -282,12 +283,12 @@ class PlanFollower:
 
     def _blended(self, due: Command, dt_ns: int, since_ns: int) -> Command:
         """`due`, so long after a plan with steps of `dt_ns` took over from the command that was in force."""
-        blend_ns = self.rules.blend_steps * dt_ns
+        blend_ns, steer_ns = self.rules.blend_steps * dt_ns, self.rules.steer_blend_steps * dt_ns
         acceleration, curvature = self._offset
         brake_ns = self._brake_ns(due.acceleration_mps2, blend_ns) if acceleration > 0 else blend_ns
         return Command(
             due.acceleration_mps2 + _rest(since_ns, brake_ns) * acceleration,
-            due.curvature_per_m + _rest(since_ns, blend_ns) * curvature,
+            due.curvature_per_m + _rest(since_ns, steer_ns) * curvature,
         )
 
     def _brake_ns(self, due_mps2: float, blend_ns: int) -> int:

@@ -22,7 +22,7 @@ _SETTLE_NS = 1_200_000_000
 """After a change the 1 s mean needs this long to speak of the new setting only, and a written cap to be in force."""
 _SETTLED_SHARE = 0.03
 _TRIPPED_NS = 30_000_000_000
-_TRIM_SHARE = 0.12
+_TRIM_SHARE, _TRIPPED_SHARE = 0.3, 0.12
 _RAISE_W = 1.0
 _RUNG_W = 15.0
 """The ramp runs ahead of what is taken by a decision or two."""
@@ -110,7 +110,9 @@ def _trimmed(state: GovernorState, readings: Readings, knobs: KnobRange) -> Gove
     """The resting clock a little nearer to the best one, every few seconds; an over-current event lowers it at once."""
     now = readings.mono_ns
     if readings.over_current > 0:
-        return _rested_at(state, _within(knobs, state.clock_hz * (1 - _TRIM_SHARE)), now, now + _TRIPPED_NS)
+        return _rested_at(
+            state, _within(knobs, state.clock_hz * (1 - _TRIPPED_SHARE)), now, now + _TRIPPED_NS
+        )
     quiet = state.felt_w <= _RAISE_W and readings.module_w is not None
     if not quiet or now < max(state.trim_after_ns, state.changed_ns + _SETTLE_NS):
         return state

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from agent.power.busy import BusyTime
 from agent.power.envelope import WINDOW_NS, EnergyMeter, RollingMean
 from agent.power.progress import Progress
+from agent.power.rails import OF_MODULE
 from agent.power.state import STEADY_NS, Second
 
 _IDLE_NS = 3_000_000_000
@@ -20,8 +21,8 @@ _SAMPLE_NS = 210_000_000
 """Monitors average over a tenth of a second, and are read a tenth later at most."""
 _RISEN_S, _FALLEN_S = 60.0, 5.0
 """The usual of a rail follows what rises slowly, as others come and go, and what falls soon."""
-_RIPPLE_W, _STEP_W, _OF_MODULE = 3.0, 4.0, 1.1
-"""What decisions themselves do to the rail, from where on a rise is others' step, and what the module takes for a watt of it."""
+_RIPPLE_W, _STEP_W = 3.0, 4.0
+"""What decisions themselves do to the rail, twice of which is others' for certain, and from where on a rise is others' step."""
 
 
 class Work(NamedTuple):
@@ -40,6 +41,7 @@ class PowerMeters:
         self.energy = EnergyMeter(energy_j)
         self._second = RollingMean()
         self._steady = RollingMean(STEADY_NS)
+        self._inferred_ns = -STEADY_NS
 
     def add(self, mono_ns: int, module_w: float) -> None:
         """Take a sample, the mean since the one before."""
@@ -47,12 +49,20 @@ class PowerMeters:
         self._steady.add(mono_ns, module_w)
         self.energy.add(mono_ns, module_w)
 
+    def infer(self, mono_ns: int, module_w: float) -> None:
+        """Take what stands in for a sample: seconds hold it, nothing is learned from it, and no energy is counted."""
+        self._second.add(mono_ns, module_w)
+        self._steady.add(mono_ns, module_w)
+        self._inferred_ns = mono_ns
+
     def mean_w(self, mono_ns: int) -> float | None:
         """The 1 s mean."""
         return self._second.mean(mono_ns)
 
     def steady_w(self, mono_ns: int) -> float | None:
-        """The mean over the steady time; None where not all of it was seen."""
+        """The mean over the steady time; None where not all of it was measured."""
+        if mono_ns - self._inferred_ns < STEADY_NS:
+            return None
         energy_j = self._steady.energy_j(mono_ns - STEADY_NS, mono_ns)
         return None if energy_j is None else energy_j * 1e9 / STEADY_NS
 
@@ -134,7 +144,8 @@ class OthersMeter:
         usual_w = soc_w if self._usual_w is None else self._usual_w
         slow_s = _RISEN_S if soc_w > usual_w else _FALLEN_S
         self._usual_w = soc_w + (usual_w - soc_w) * math.exp(-dt_s / slow_s)
-        return _OF_MODULE * max(0.0, soc_w - self._usual_w - _RIPPLE_W)
+        beyond_w = soc_w - self._usual_w
+        return OF_MODULE * min(max(beyond_w, 0.0), max(0.0, 2 * (beyond_w - _RIPPLE_W)))
 
     def second_w(self, mono_ns: int) -> float:
         """The mean over a second."""

@@ -77,7 +77,7 @@ def test_a_waypoint_is_executed_only_inside_its_horizon_and_every_drive_without_
 def test_what_is_due_lies_between_the_plans_own_waypoints(
     rows: list[tuple[float, float]], later_ns: int
 ) -> None:
-    found = PlanFollower(FollowRules(blend_steps=0))
+    found = PlanFollower(FollowRules(blend_steps=0, steer_blend_steps=0))
     found.offer(plan_record(1, T0, rows), Selected(1, DIGEST), Command(0.0, 0.0), T0)
     plan = found.plan
     assert plan is not None

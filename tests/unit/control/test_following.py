@@ -58,7 +58,7 @@ def test_before_the_first_plan_it_waits_with_the_brakes_on() -> None:
 def test_waypoints_that_passed_while_the_policy_computed_are_never_executed() -> None:
     rows = [(float(k), 0.0) for k in range(64)]
     late = T0 + 28 * DT_NS + DT_NS // 2
-    found = PlanFollower(FollowRules(latency_ns=3 * _S, blend_steps=0))
+    found = PlanFollower(FollowRules(latency_ns=3 * _S, blend_steps=0, steer_blend_steps=0))
     found.offer(record(rows=rows), SELECTED, REST, late)
     motion = found.step(late, 0.0, 0.0)
     assert motion.proposed.acceleration_mps2 == pytest.approx(28.0)
@@ -67,7 +67,7 @@ def test_waypoints_that_passed_while_the_policy_computed_are_never_executed() ->
 
 def test_a_row_is_met_at_its_middle_and_the_way_between_is_straight() -> None:
     rows = [(0.0, 0.0), (1.0, 0.1), *[(1.0, 0.1)] * 62]
-    found = PlanFollower(FollowRules(blend_steps=0))
+    found = PlanFollower(FollowRules(blend_steps=0, steer_blend_steps=0))
     found.offer(record(rows=rows), SELECTED, REST, T0)
     due = [found.step(T0 + part * DT_NS // 4, 0.0, 0.0).proposed.acceleration_mps2 for part in (1, 2, 4, 6)]
     assert due == pytest.approx([0.0, 0.0, 0.5, 1.0])
@@ -80,7 +80,7 @@ def test_a_new_plan_takes_over_without_a_step() -> None:
     found.offer(record(2, at_ns, [(2.0, 0.03)] * 64), SELECTED, before, at_ns)
     assert found.step(at_ns, 5.0, 0.0).proposed == pytest.approx(before)
     third, whole = (found.step(at_ns + steps * DT_NS, 5.0, 0.0).proposed for steps in (1, 3))
-    assert third == pytest.approx((1.0, 0.01 + 0.02 / 3))
+    assert third == pytest.approx((1.0, 0.01 + 0.02 / 2))
     assert whole == pytest.approx((2.0, 0.03))
 
 

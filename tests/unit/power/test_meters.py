@@ -78,11 +78,35 @@ def test_what_others_take_is_what_their_rail_has_beyond_its_usual() -> None:
     first_w = meter.watts
     meter.add(101 * TENTH, 30.0)
     meter.add(102 * TENTH, 30.0)
-    assert meter.watts == pytest.approx(18.0, abs=2.0)
+    assert meter.watts == pytest.approx(22.0, abs=1.0)
     assert first_w == pytest.approx(meter.watts, abs=5.0)  # a first sample is a mean of before and after
     meter.add(103 * TENTH, None)
     assert meter.watts == 0.0
     assert 1.0 < meter.second_w(103 * TENTH) < 8.0
+
+
+def test_what_decisions_do_to_the_rail_is_nobodys_and_twice_that_is_others_whole() -> None:
+    for beyond_w, others_w in ((3.0, 0.0), (4.5, 3.3), (6.0, 6.6), (12.0, 13.2)):
+        meter = OthersMeter()
+        meter.add(TENTH, 10.0)
+        meter.add(TENTH, 10.0 + beyond_w)
+        meter.add(TENTH, 10.0 + beyond_w)
+        assert meter.watts == pytest.approx(others_w)
+
+
+def test_what_stands_in_for_the_monitor_fills_a_second_and_teaches_nothing() -> None:
+    meters = _metered(30)
+    for tenth in range(31, 36):
+        meters.infer(tenth * TENTH, 80.0)
+    assert meters.is_seen(35 * TENTH)
+    assert meters.mean_w(35 * TENTH) == pytest.approx(65.0)
+    assert meters.taken_j(31 * TENTH, 35 * TENTH) == pytest.approx(32.0)
+    assert meters.steady_w(35 * TENTH) is None
+    assert meters.energy.energy_j == pytest.approx(150.0)
+    for tenth in range(36, 66):
+        assert meters.steady_w(tenth * TENTH) is None or tenth >= 65
+        meters.add(tenth * TENTH, 50.0)
+    assert meters.steady_w(65 * TENTH) == pytest.approx(50.0)
 
 
 def test_a_steady_mean_needs_three_seconds_and_energy_goes_on_from_before() -> None:

@@ -12,8 +12,10 @@ from agent.power.state import HELD_NS, GovernorState, Readings, Second
 IDLE_W, DECISION_J, DECISION_S = 27.0, 9.0, 0.1
 TENTHS_S = tuple(tenth / 10 for tenth in range(1, 10))
 SETTING = KnobSetting(5.0, 16, 4, 0)
+BEARABLE_W = 70.0
+LIMIT_W = (BEARABLE_W + 2.0) / 1.018
 STATE = GovernorState(
-    SETTING, 0, Envelope(72.0, Terms(burst_w=0.0)), Costs(DECISION_J, DECISION_S, 0), IDLE_W
+    SETTING, 0, Envelope(LIMIT_W, Terms(burst_w=0.0)), Costs(DECISION_J, DECISION_S, 0), IDLE_W
 )
 
 
@@ -33,7 +35,7 @@ def second(ahead_s: float, *ended_s: float) -> Second:
 
 def readings(*ended_s: float) -> Readings:
     seconds = tuple(second(ahead_s, *ended_s) for ahead_s in TENTHS_S)
-    return Readings(0, 60.0, seconds, None, 5.0, DECISION_S, 50.0, None, 72.0)
+    return Readings(0, 60.0, seconds, None, 5.0, DECISION_S, 50.0, None, LIMIT_W)
 
 
 def test_an_idle_device_may_begin_at_once() -> None:
@@ -83,7 +85,7 @@ def test_what_the_monitor_could_not_see_yet_is_counted_on_top_of_what_it_saw() -
 
 def test_unseen_half_a_burst_of_others_may_have_been_there_already() -> None:
     told = replace(readings(0.2, 0.4, 0.6), is_seen=False)
-    state = replace(STATE, envelope=Envelope(72.0, Terms(burst_w=25.0)))
+    state = replace(STATE, envelope=Envelope(LIMIT_W, Terms(burst_w=25.0)))
     assert wait_ns(STATE, told) == 0
     assert wait_ns(state, told) > 0
 
@@ -91,7 +93,7 @@ def test_unseen_half_a_burst_of_others_may_have_been_there_already() -> None:
 def test_a_second_may_take_no_more_than_the_one_before_and_what_the_load_may_rise() -> None:
     told = readings(0.1, 0.3)
     before = tuple(each._replace(before_j=IDLE_W) for each in told.seconds)
-    slow = replace(STATE, envelope=Envelope(72.0, Terms(burst_w=0.0, up_w_per_s=15.0)))
+    slow = replace(STATE, envelope=Envelope(LIMIT_W, Terms(burst_w=0.0, up_w_per_s=15.0)))
     assert wait_ns(slow, told) == 0
     assert wait_ns(slow, replace(told, seconds=before)) > 0
     assert wait_ns(slow, replace(told, seconds=before, others_w=20.0)) == 0
@@ -106,9 +108,9 @@ def test_nonsense_makes_no_room_where_decisions_fill_the_second(joules: float) -
 
 def test_beside_a_usual_decision_there_is_room_for_a_burst_of_others_that_nobody_has_noticed() -> None:
     told = readings(0.3, 0.5, 0.7)
-    calm = replace(STATE, envelope=Envelope(72.0, Terms(burst_w=0.0)))
+    calm = replace(STATE, envelope=Envelope(LIMIT_W, Terms(burst_w=0.0)))
     assert wait_ns(calm, told) == 0
-    assert wait_ns(replace(calm, envelope=Envelope(72.0, Terms(burst_w=40.0))), told) > 0
+    assert wait_ns(replace(calm, envelope=Envelope(LIMIT_W, Terms(burst_w=40.0))), told) > 0
 
 
 def test_a_second_that_is_over_before_the_decision_begins_does_not_hold_it() -> None:
@@ -138,7 +140,7 @@ def test_a_decision_that_began_under_a_fuller_setting_still_takes_what_that_took
 
 def test_a_decision_takes_most_at_first_when_it_sees() -> None:
     """With 0.9 J more in its first tenth than its mean the second that ends then is full."""
-    almost_j = 70.0 - IDLE_W * 0.1 - DECISION_J
+    almost_j = BEARABLE_W - IDLE_W * 0.1 - DECISION_J
     full, *later = readings().seconds
     assert wait_ns(STATE, replace(readings(), seconds=(full._replace(past_j=almost_j - 1.5), *later))) == 0
     assert wait_ns(STATE, replace(readings(), seconds=(full._replace(past_j=almost_j - 0.5), *later))) > 0
