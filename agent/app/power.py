@@ -152,7 +152,8 @@ class PowerLoop:
         return _Known.INFERRED
 
     def _readings(self, now: int, power: PowerSample, known: _Known) -> Readings:
-        meters, work, measured = self._meters, self._work.work(now), known is _Known.MEASURED
+        meters, work = self._meters, self._work.work(now)
+        teaches = known is _Known.MEASURED and self._agreement.moves(now)
         return Readings(
             mono_ns=now,
             module_w=meters.mean_w(now) if known is not _Known.NOT else None,
@@ -160,8 +161,8 @@ class PowerLoop:
             is_seen=known is not _Known.NOT and meters.is_seen(now),
             under_way_s=self._work.busy.under_way_s,
             latest_busy_s=self._work.busy.seconds(now - DELAY_NS),
-            quiet_w=power.module_w if measured and self._work.is_quiet(now) else None,
-            steady_w=meters.steady_w(now) if measured else None,
+            quiet_w=power.module_w if teaches and self._work.is_quiet(now) else None,
+            steady_w=meters.steady_w(now) if teaches else None,
             decisions_per_s=work.decisions_per_s,
             latency_s=work.latency_s,
             idle=work.idle,

@@ -7,6 +7,7 @@ worst. Must not know: files, knobs; times are arguments.
 from agent.power.device import PowerSample
 
 _STUCK_NS = 2_000_000_000
+_SUSPECT_NS = 300_000_000
 _SLACK_W = 2.0
 _CONTRADICTIONS, _AGREEMENTS = 3, 20
 """Samples in a row after which it is doubted, and believed again."""
@@ -37,6 +38,10 @@ class Agreement:
         elif self._with >= _AGREEMENTS:
             self._doubt = ""
         return self._doubt
+
+    def moves(self, mono_ns: int) -> bool:
+        """Whether the figure is not one that stands still, even if not for so long that it is doubted."""
+        return self._value is not None and mono_ns - self._since_ns < _SUSPECT_NS
 
     def _stuck(self, module_w: float, mono_ns: int) -> str:
         """No module takes the same power to the last digit for long, not even an idle one."""

@@ -11,7 +11,7 @@ WINDOW_NS = 1_000_000_000
 HOT_C, COOLED_C = 95.0, 90.0
 _HEATED_PER_S, _COOLED_PER_S = 0.01, 0.002
 _LEAST_SHARE = 0.3
-_TOLERATED_SHARE, _LEAST_RESERVE_W = 0.018, 2.0
+_TOLERATED_SHARE, _LEAST_RESERVE_W = 0.019, 1.8
 """A mean may exceed the limit by 2 %. What no figure is better than is kept free below this part of that."""
 _NOTICED_S = 0.25
 _GAP_S = 2.0

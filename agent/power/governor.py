@@ -16,10 +16,8 @@ from dataclasses import replace
 from agent.power.costs import KnobRange, KnobSetting, best_clock, fitting
 from agent.power.learning import RAMP_SHARE, learned
 from agent.power.room import wait_ns
-from agent.power.state import SLOWEST_S, TRIM_NS, GovernorState, Readings
+from agent.power.state import SETTLE_NS, SLOWEST_S, TRIM_NS, GovernorState, Readings
 
-_SETTLE_NS = 1_200_000_000
-"""After a change the 1 s mean needs this long to speak of the new setting only, and a written cap to be in force."""
 _SETTLED_SHARE = 0.03
 _TRIPPED_NS = 30_000_000_000
 _TRIM_SHARE, _TRIPPED_SHARE = 0.3, 0.12
@@ -101,7 +99,7 @@ def _assumed(readings: Readings) -> str:
 def _counted_clock(state: GovernorState, readings: Readings, knobs: KnobRange) -> int:
     """The clock to count with: the resting one, or what reads back above it though it had time to take."""
     read_hz = readings.gpu_max_freq_hz
-    if not read_hz or not knobs.top_hz or readings.mono_ns - state.clock_ns < _SETTLE_NS:
+    if not read_hz or not knobs.top_hz or readings.mono_ns - state.clock_ns < SETTLE_NS:
         return state.clock_hz
     return max(state.clock_hz, min(read_hz, knobs.top_hz))
 
@@ -114,7 +112,7 @@ def _trimmed(state: GovernorState, readings: Readings, knobs: KnobRange) -> Gove
             state, _within(knobs, state.clock_hz * (1 - _TRIPPED_SHARE)), now, now + _TRIPPED_NS
         )
     quiet = state.felt_w <= _RAISE_W and readings.module_w is not None
-    if not quiet or now < max(state.trim_after_ns, state.changed_ns + _SETTLE_NS):
+    if not quiet or now < max(state.trim_after_ns, state.changed_ns + SETTLE_NS):
         return state
     promised_s = readings.promised_p99_s or SLOWEST_S * _LATENCY_SPREAD
     allowed_w = state.target_w - state.standing_w

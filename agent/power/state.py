@@ -19,6 +19,8 @@ STEADY_NS = 3_000_000_000
 """Over this, decisions and joules are set off against each other."""
 TRIM_NS = 2_000_000_000
 """The resting clock moves no more often."""
+SETTLE_NS = 1_200_000_000
+"""After a change the 1 s mean needs this long to speak of the new setting only, and a written cap to be in force."""
 HELD_NS = 250_000_000
 """A worker that is held back goes on by itself where no word comes for so long."""
 SLOWEST_S = 0.5

@@ -17,6 +17,16 @@ def test_module_power_that_stands_still_to_the_last_digit_is_doubted() -> None:
     assert said[-1] == STUCK
 
 
+def test_a_figure_that_stands_still_for_a_moment_is_suspected_before_it_is_doubted() -> None:
+    agreement = Agreement()
+    assert not agreement.moves(0)
+    for tenth in range(1, 8):
+        agreement.doubt(_sample(60.0 + min(tenth, 4)), tenth * TENTH)
+        assert agreement.moves(tenth * TENTH) == (tenth < 7)
+    agreement.doubt(_sample(None), 8 * TENTH)
+    assert not agreement.moves(8 * TENTH)
+
+
 def test_an_idle_device_whose_last_digit_moves_is_believed() -> None:
     agreement = Agreement()
     said = {agreement.doubt(_sample(60.0 + 1e-6 * (tenth % 2)), tenth * TENTH) for tenth in range(1, 200)}

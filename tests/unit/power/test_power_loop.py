@@ -22,6 +22,7 @@ from agent.board.records import (
 )
 from agent.board.seqlock import BoardReader, BoardWriter
 from agent.config import AgentConfig, config_from_text
+from agent.emulator.faults import Fault, clear, inject
 from agent.emulator.physics import EDGE
 from agent.emulator.profile import GPU_MAX_HZ, ProfileName, profile_named
 from agent.emulator.pulses import Pace, StagedPolicy
@@ -145,6 +146,17 @@ def test_where_the_monitor_of_the_module_is_gone_its_rails_speak_for_it_and_that
     assert record.energy_j == before_j
     assert bench.worker.count.decisions - decided > 25
     assert driven.max_mean_w() <= 1.02 * 70.0
+
+
+def test_a_monitor_that_stood_still_has_taught_nothing_wrong_once_it_moves_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 90.0, seed=2)
+    bench.drive(30.0)
+    inject(bench.root, Fault.STUCK_SENSOR)
+    while "VIN stands still" not in text_from(_board(bench.run).sensors):
+        bench.drive(0.1)
+    bench.drive(10.0)
+    clear(bench.root, Fault.STUCK_SENSOR)
+    assert bench.drive(20.0).max_mean_w() <= 1.02 * 90.0
 
 
 def test_where_the_rails_are_gone_too_the_worst_is_assumed_and_that_is_said(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from agent.power.state import HELD_NS, GovernorState, Readings, Second
 IDLE_W, DECISION_J, DECISION_S = 27.0, 9.0, 0.1
 TENTHS_S = tuple(tenth / 10 for tenth in range(1, 10))
 SETTING = KnobSetting(5.0, 16, 4, 0)
-BEARABLE_W = 70.0
-LIMIT_W = (BEARABLE_W + 2.0) / 1.018
+BEARABLE_W, HELD_W = 70.0, 71.42
+"""What a second may hold in `STATE`, and that before what is kept free of one that may cut a decision."""
+LIMIT_W = (HELD_W + 1.8) / 1.019
 STATE = GovernorState(
     SETTING, 0, Envelope(LIMIT_W, Terms(burst_w=0.0)), Costs(DECISION_J, DECISION_S, 0), IDLE_W
 )
@@ -60,6 +61,19 @@ def test_a_decision_that_is_under_way_is_counted_beside_the_one_that_would_begin
     assert wait_ns(STATE, replace(told, under_way_s=0.02)) > 0
 
 
+@pytest.mark.parametrize(
+    ("read_hz", "since_s", "is_free"), [(5, 2.0, True), (10, 2.0, False), (10, 1.0, True)]
+)
+def test_a_clock_that_was_not_lowered_is_counted_with_once_it_had_time_to_be(
+    read_hz: int, since_s: float, is_free: bool
+) -> None:
+    """At half the clock a decision takes fewer watts, for longer: 1.7 J less in its first tenth of a second."""
+    costs = Costs(DECISION_J, DECISION_S, 10)
+    state = replace(STATE, setting=replace(SETTING, gpu_max_freq_hz=5), costs=costs)
+    told = replace(readings(), seconds=(Second(0.1, 58.0, 0.0, 0),), mono_ns=round(since_s * 1e9))
+    assert (wait_ns(state, replace(told, gpu_max_freq_hz=read_hz)) == 0) is is_free
+
+
 def test_what_others_begin_to_take_is_counted_for_the_time_ahead() -> None:
     told = readings(0.3, 0.5, 0.7)
     assert wait_ns(STATE, told) == 0
@@ -97,6 +111,18 @@ def test_a_second_may_take_no_more_than_the_one_before_and_what_the_load_may_ris
     assert wait_ns(slow, told) == 0
     assert wait_ns(slow, replace(told, seconds=before)) > 0
     assert wait_ns(slow, replace(told, seconds=before, others_w=20.0)) == 0
+
+
+@pytest.mark.parametrize(("share", "kept_w"), [(1.0, 0.0), (2 / 3, 1.7), (0.3, 0.72)])
+def test_where_decisions_follow_on_one_another_less_is_kept_free_than_where_a_second_may_cut_one(
+    share: float, kept_w: float
+) -> None:
+    busy_w = (HELD_W - IDLE_W) / share
+    state = replace(STATE, costs=Costs(busy_w * DECISION_S, DECISION_S, 0))
+    full_j = HELD_W - kept_w - 0.5 * IDLE_W - state.costs.longest_j(SETTING)
+    for spare_j, is_free in ((0.1, True), (-0.1, False)):
+        told = replace(readings(), seconds=(Second(0.5, full_j - spare_j, 0.0, 0),))
+        assert (wait_ns(state, told) == 0) is is_free
 
 
 @pytest.mark.parametrize("joules", [float("nan"), float("inf"), -1.0])
