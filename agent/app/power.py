@@ -8,7 +8,6 @@ import math
 import signal
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from pathlib import Path
 
 from agent.adapters.clock import MonotonicClock
@@ -21,18 +20,17 @@ from agent.board.seqlock import BoardWriter
 from agent.config import AgentConfig, PowerSection
 from agent.errors import KnobError, SensorError
 from agent.ports import Clock
-from agent.power.agreement import Agreement
 from agent.power.costs import KnobRange, knob_range
 from agent.power.device import HeatSample, PowerDevice, PowerSample
 from agent.power.energy import energy_before
 from agent.power.envelope import Terms
 from agent.power.governor import governed
 from agent.power.limits import Limits
-from agent.power.meters import DELAY_NS, OthersMeter, PowerMeters, WorkMeter, seconds_ahead
+from agent.power.meters import DELAY_NS, OthersMeter, WorkMeter, seconds_ahead
 from agent.power.modes import NO_CAP
+from agent.power.module import ModulePower
 from agent.power.progress import WorkersMeter
 from agent.power.promise import Promise
-from agent.power.rails import SAID, RailsModel
 from agent.power.state import GovernorState, Readings, moved, started
 
 _LOG = logging.getLogger("roskva.power")
@@ -75,14 +73,6 @@ def run(root: Path, config: AgentConfig) -> int:
     return 0
 
 
-class _Known(Enum):
-    """How module power is known."""
-
-    MEASURED = auto()
-    INFERRED = auto()
-    NOT = auto()
-
-
 class PowerLoop:
     """Call `sample` at the configured rate; each governs and writes the board. `beside` runs what may take a second."""
 
@@ -92,12 +82,11 @@ class PowerLoop:
         self._device, self._config, self._clock = device, config, clock
         now = clock.mono_ns()
         board = run_directory / POWER_BOARD
-        self._meters = PowerMeters(energy_before(board, now))
+        self._module = ModulePower(energy_before(board, now))
         self._board = BoardWriter(board, POWER)
         self._workers, self._work = WorkersMeter(run_directory), WorkMeter(now)
         self._limits, self._promise = Limits(run_directory, config.power.envelope_w), Promise(run_directory)
         self._limit = self._limits.limit(now)
-        self._agreement, self._rails = Agreement(), RailsModel()
         self._others = OthersMeter()
         self._heat, self._heat_ns = device.heat(), now
         self._mode = WishedMode(device, config.power.mode, run_directory, beside)
@@ -113,8 +102,7 @@ class PowerLoop:
         power = self._device.power()
         now = self._clock.mono_ns()
         progress = self._workers.progress()
-        doubt = self._agreement.doubt(power, now)
-        known = self._taken(now, power, doubt)
+        self._module.add(power, now)
         self._work.add(now, progress)
         self._others.add(now, power.soc_w)
         if now - self._heat_ns >= _HEAT_NS:
@@ -122,7 +110,7 @@ class PowerLoop:
         if self._mode.follow(now):
             self._knobs = self._knobs_now()
             self._state = moved(self._state, self._knobs, now)
-        self._govern(now, power, doubt, known)
+        self._govern(now, power)
 
     def close(self) -> None:
         """Leave the cap where it is and the board to age: an ungoverned policy takes its frugal knobs."""
@@ -131,38 +119,25 @@ class PowerLoop:
         self._promise.close()
         self._mode.close()
 
-    def _govern(self, now: int, power: PowerSample, doubt: str, known: _Known) -> None:
+    def _govern(self, now: int, power: PowerSample) -> None:
         self._limit = self._limits.limit(now)
-        readings = self._readings(now, power, known)
+        readings = self._readings(now)
         knobs = replace(self._knobs, plan_samples=self._promise.plan_samples(now))
         self._state = governed(self._state, readings, knobs)
         self._clock_cap.turn(self._state.setting.gpu_max_freq_hz, readings.gpu_max_freq_hz, now)
-        self._publish(now, readings, power, (doubt, SAID if known is _Known.INFERRED else ""))
+        self._publish(now, power)
 
-    def _taken(self, now: int, power: PowerSample, doubt: str) -> _Known:
-        """Note what the module takes, by its monitor or else by its rails."""
-        if power.module_w is not None and not doubt:
-            self._rails.learn(power, now)
-            self._meters.add(now, power.module_w)
-            return _Known.MEASURED
-        inferred_w = self._rails.module_w(power, now)
-        if inferred_w is None:
-            return _Known.NOT
-        self._meters.infer(now, inferred_w)
-        return _Known.INFERRED
-
-    def _readings(self, now: int, power: PowerSample, known: _Known) -> Readings:
-        meters, work = self._meters, self._work.work(now)
-        teaches = known is _Known.MEASURED and self._agreement.moves(now)
+    def _readings(self, now: int) -> Readings:
+        module, work = self._module, self._work.work(now)
         return Readings(
             mono_ns=now,
-            module_w=meters.mean_w(now) if known is not _Known.NOT else None,
-            seconds=seconds_ahead(meters, self._work, now),
-            is_seen=known is not _Known.NOT and meters.is_seen(now),
+            module_w=module.mean_w(),
+            seconds=seconds_ahead(module.meters, self._work, now),
+            is_seen=module.is_seen(),
             under_way_s=self._work.busy.under_way_s,
             latest_busy_s=self._work.busy.seconds(now - DELAY_NS),
-            quiet_w=power.module_w if teaches and self._work.is_quiet(now) else None,
-            steady_w=meters.steady_w(now) if teaches else None,
+            quiet_w=module.lesson_w() if self._work.is_quiet(now) else None,
+            steady_w=module.steady_lesson_w(),
             decisions_per_s=work.decisions_per_s,
             latency_s=work.latency_s,
             idle=work.idle,
@@ -175,6 +150,7 @@ class PowerLoop:
             others_w=self._others.watts,
             second_others_w=self._others.second_w(now),
             steady_others_w=self._others.steady_w(now),
+            others_rise_w=self._others.rise_w(now),
         )
 
     def _new_over_current(self) -> int:
@@ -186,15 +162,15 @@ class PowerLoop:
         before, self._over_current = self._over_current, count
         return 0 if before is None else max(0, count - before)
 
-    def _publish(self, now: int, readings: Readings, power: PowerSample, doubts: tuple[str, str]) -> None:
+    def _publish(self, now: int, power: PowerSample) -> None:
         setting = self._knobs.hold() if self._mode.holds else self._state.setting
         record = PowerRecord(
             envelope_w=self._limit.watts,
-            module_w=_or_nan(None if any(doubts) else readings.module_w),
+            module_w=_or_nan(self._module.measured_mean_w()),
             gpu_w=_or_nan(power.gpu_w),
             soc_w=_or_nan(power.soc_w),
             hottest_c=_or_nan(self._heat.hottest_c),
-            energy_j=self._meters.energy.energy_j,
+            energy_j=self._module.meters.energy.energy_j,
             gpu_max_freq_hz=self._clock_cap.now() or 0,
             decision_rate_hz=0.0 if self._mode.holds else self._state.pace_hz,
             max_reasoning_tokens=setting.max_reasoning_tokens,
@@ -202,17 +178,16 @@ class PowerLoop:
             plan_samples=setting.plan_samples,
             held_until_ns=now + self._state.wait_ns if self._state.wait_ns else 0,
             power_mode=bytes_from_text(self._mode.name, _MODE_BYTES),
-            sensors=bytes_from_text(self._sensors_text(power, self._heat, doubts), _SENSORS_BYTES),
+            sensors=bytes_from_text(self._sensors_text(power, self._heat), _SENSORS_BYTES),
         )
         self._board.write(record, now)
 
-    def _sensors_text(self, power: PowerSample, heat: HeatSample, doubts: tuple[str, str]) -> str:
+    def _sensors_text(self, power: PowerSample, heat: HeatSample) -> str:
         """`ok`, or what fails and what is assumed for it; said once in the log when it changes."""
         failing = (*power.failing, *heat.failing)
         parts = [f"failing: {' '.join(failing)}"] if failing else []
-        parts += [
-            part for part in (*doubts, self._state.assumption, self._clock_cap.fault, self._mode.said) if part
-        ]
+        parts += self._module.said
+        parts += [part for part in (self._state.assumption, self._clock_cap.fault, self._mode.said) if part]
         said = "; ".join(parts) or "ok"
         if said != self._said:
             _LOG.log(logging.INFO if said == "ok" else logging.WARNING, "sensors: %s", said)

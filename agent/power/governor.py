@@ -16,7 +16,7 @@ from dataclasses import replace
 from agent.power.costs import KnobRange, KnobSetting, best_clock, fitting
 from agent.power.learning import RAMP_SHARE, learned
 from agent.power.room import wait_ns
-from agent.power.state import SETTLE_NS, SLOWEST_S, TRIM_NS, GovernorState, Readings
+from agent.power.state import SETTLE_NS, SLOWEST_S, TRIM_NS, GovernorState, Readings, counted_clock_hz
 
 _SETTLED_SHARE = 0.03
 _TRIPPED_NS = 30_000_000_000
@@ -64,7 +64,7 @@ def _pace_hz(state: GovernorState, readings: Readings, knobs: KnobRange) -> floa
 
 def _commanded(state: GovernorState, readings: Readings, knobs: KnobRange) -> GovernorState:
     """The fullest setting that the target and the ramp allow; the one before where it would be barely fuller."""
-    counted_hz = _counted_clock(state, readings, knobs)
+    counted_hz = counted_clock_hz(state, readings, state.clock_hz)
     setting = fitting(state.costs, knobs, counted_hz, state.risen_w - state.standing_w)
     if readings.module_w is None:
         setting = _whole(setting, knobs)
@@ -94,14 +94,6 @@ def _assumed(readings: Readings) -> str:
     if readings.module_w is None:
         return "module power unknown: worst case assumed"
     return "" if readings.hottest_c is not None else "temperature unknown: taken as hot"
-
-
-def _counted_clock(state: GovernorState, readings: Readings, knobs: KnobRange) -> int:
-    """The clock to count with: the resting one, or what reads back above it though it had time to take."""
-    read_hz = readings.gpu_max_freq_hz
-    if not read_hz or not knobs.top_hz or readings.mono_ns - state.clock_ns < SETTLE_NS:
-        return state.clock_hz
-    return max(state.clock_hz, min(read_hz, knobs.top_hz))
 
 
 def _trimmed(state: GovernorState, readings: Readings, knobs: KnobRange) -> GovernorState:

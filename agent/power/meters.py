@@ -126,6 +126,7 @@ class OthersMeter:
         self._last_ns = 0
         self._seen_w = 0.0
         self._second, self._steady = RollingMean(), RollingMean(STEADY_NS)
+        self._two_seconds = RollingMean(2 * WINDOW_NS)
         self.watts = 0.0
         """Now; a step is taken for twice of what the first sample shows of it, which is a mean of before and after."""
 
@@ -137,6 +138,7 @@ class OthersMeter:
         self.watts = self._seen_w + (risen_w if risen_w >= _STEP_W else 0.0)
         self._second.add(mono_ns, self._seen_w)
         self._steady.add(mono_ns, self._seen_w)
+        self._two_seconds.add(mono_ns, self._seen_w)
 
     def _beyond_usual_w(self, soc_w: float | None, dt_s: float) -> float:
         if soc_w is None or not math.isfinite(soc_w):
@@ -150,6 +152,10 @@ class OthersMeter:
     def second_w(self, mono_ns: int) -> float:
         """The mean over a second."""
         return self._second.mean(mono_ns) or 0.0
+
+    def rise_w(self, mono_ns: int) -> float:
+        """How much more it was in the last second than in the one before."""
+        return 2 * (self.second_w(mono_ns) - (self._two_seconds.mean(mono_ns) or 0.0))
 
     def steady_w(self, mono_ns: int) -> float:
         """The mean over the steady time."""

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from agent.power.costs import KnobSetting
-from agent.power.state import HELD_NS, SETTLE_NS, GovernorState, Readings, Second
+from agent.power.state import HELD_NS, GovernorState, Readings, Second, counted_clock_hz
 
 _STEP_NS = 10_000_000
 _DELAY_S = 0.1
@@ -61,18 +60,11 @@ def wait_ns(state: GovernorState, readings: Readings) -> int:
     """How long no decision may begin; `HELD_NS` also where none may until more is known."""
     if state.setting.decision_rate_hz <= 0:
         return HELD_NS
-    state = replace(state, setting=_in_force(state, readings))
+    clock_hz = counted_clock_hz(state, readings, state.setting.gpu_max_freq_hz)
+    state = replace(state, setting=replace(state.setting, gpu_max_freq_hz=clock_hz))
     rooms = [room for second in readings.seconds for room in _rooms(state, readings, second)]
     waits_ns = range(0, HELD_NS, _STEP_NS)
     return next((each_ns for each_ns in waits_ns if _fits(rooms, each_ns / 1e9)), HELD_NS)
-
-
-def _in_force(state: GovernorState, readings: Readings) -> KnobSetting:
-    """The setting with the clock that reads back, where a lower one was not taken though it had time to."""
-    if readings.mono_ns - state.clock_ns < SETTLE_NS:
-        return state.setting
-    hz = min(readings.gpu_max_freq_hz or 0, state.costs.top_hz)
-    return replace(state.setting, gpu_max_freq_hz=max(state.setting.gpu_max_freq_hz, hz))
 
 
 def _fits(rooms: list[_Room], wait_s: float) -> bool:
@@ -83,7 +75,7 @@ def _fits(rooms: list[_Room], wait_s: float) -> bool:
 
 def _rooms(state: GovernorState, readings: Readings, second: Second) -> Iterator[_Room]:
     """The longest thought has to fit, and a burst of others beside a usual one, as hardly ever both come at once; and no more
-    than the second before had by what the load may rise."""
+    than the second before had by what the load may rise, beside what others' has risen."""
     costs, setting = state.costs, state.setting
     usual_j = costs.joules_at(setting)
     busy_w = costs.busy_w(setting)
@@ -94,8 +86,7 @@ def _rooms(state: GovernorState, readings: Readings, second: Second) -> Iterator
     yield _Room(second.ahead_s, usual, state.target_w - taken_j)
     if second.before_j is not None and readings.sees:
         rise_w = _RISE_SHARE * state.envelope.terms.up_w_per_s
-        others_w = max(0.0, readings.others_w - readings.steady_others_w)
-        yield _Room(second.ahead_s, usual, second.before_j + rise_w + others_w - taken_j)
+        yield _Room(second.ahead_s, usual, second.before_j + rise_w + readings.others_rise_w - taken_j)
 
 
 def _cut_j(state: GovernorState) -> float:

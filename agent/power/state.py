@@ -48,7 +48,7 @@ class Readings:
     `module_w` is the 1 s mean, None also where its sensor is not believed; `seconds` are those in which a decision that begins
     soon will take something, their `past_j` only where `is_seen`; `steady_w`, `decisions_per_s`, `latency_s` and
     `steady_others_w` are measured over the same last three seconds, `others_w` is what other programs take now by the rail of
-    the cores, `quiet_w` what the module took when nothing was decided, None while something is; `under_way_s` is for how long
+    the cores, `others_rise_w` what they took in the last second more than in the one before, `quiet_w` what the module took when nothing was decided, None while something is; `under_way_s` is for how long
     a decision has been under way, 0 for none, `latest_busy_s` how much of the last tenth of a second was spent on deciding; `idle` says that nothing was decided for much longer than a decision takes;
     `gpu_max_freq_hz` is what reads back; `over_current` counts events since the last readings; `ordered_w` is the envelope
     that is asked for.
@@ -71,6 +71,7 @@ class Readings:
     others_w: float = 0.0
     second_others_w: float = 0.0
     steady_others_w: float = 0.0
+    others_rise_w: float = 0.0
     quiet_w: float | None = None
     under_way_s: float = 0.0
     latest_busy_s: float = 0.0
@@ -82,7 +83,14 @@ class Readings:
                 object.__setattr__(self, name, None)
         if self.hottest_c is not None and not math.isfinite(self.hottest_c):
             object.__setattr__(self, "hottest_c", None)
-        for name in ("others_w", "second_others_w", "steady_others_w", "under_way_s", "latest_busy_s"):
+        for name in (
+            "others_w",
+            "second_others_w",
+            "steady_others_w",
+            "others_rise_w",
+            "under_way_s",
+            "latest_busy_s",
+        ):
             value = getattr(self, name)
             object.__setattr__(self, name, value if math.isfinite(value) and value > 0 else 0.0)
 
@@ -151,6 +159,14 @@ class GovernorState:
     def target_w(self) -> float:
         """What that must stay below."""
         return self.envelope.target_w(max(self.others_w, self.beside_w)) - self.shock_w
+
+
+def counted_clock_hz(state: GovernorState, readings: Readings, asked_hz: int) -> int:
+    """The clock to count with: `asked_hz`, or what reads back above it though it had time to take."""
+    read_hz, top_hz = readings.gpu_max_freq_hz, state.costs.top_hz
+    if not read_hz or not top_hz or readings.mono_ns - state.clock_ns < SETTLE_NS:
+        return asked_hz
+    return max(asked_hz, min(read_hz, top_hz))
 
 
 def started(knobs: KnobRange, limit_w: float, terms: Terms, mono_ns: int) -> GovernorState:

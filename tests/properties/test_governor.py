@@ -48,6 +48,7 @@ READINGS = st.builds(
     others_w=st.floats(),
     second_others_w=st.floats(),
     steady_others_w=st.floats(),
+    others_rise_w=st.floats(),
     quiet_w=ANY,
     under_way_s=st.floats(),
     latest_busy_s=st.floats(),

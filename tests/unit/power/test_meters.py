@@ -85,6 +85,19 @@ def test_what_others_take_is_what_their_rail_has_beyond_its_usual() -> None:
     assert 1.0 < meter.second_w(103 * TENTH) < 8.0
 
 
+def test_a_step_of_others_is_a_rise_for_as_long_as_the_second_before_holds_less_of_it() -> None:
+    meter = OthersMeter()
+    for tenth in range(1, 31):
+        meter.add(tenth * TENTH, 10.0)
+    rises_w = []
+    for tenth in range(31, 61):
+        meter.add(tenth * TENTH, 30.0)
+        rises_w.append(meter.rise_w(tenth * TENTH))
+    assert max(rises_w) == rises_w[9] == pytest.approx(22.0, abs=1.0)
+    assert rises_w[4] == pytest.approx(11.0, abs=1.0)
+    assert rises_w[-5:] == pytest.approx([0.0] * 5, abs=1.0)
+
+
 def test_what_decisions_do_to_the_rail_is_nobodys_and_twice_that_is_others_whole() -> None:
     for beyond_w, others_w in ((3.0, 0.0), (4.5, 3.3), (6.0, 6.6), (12.0, 13.2)):
         meter = OthersMeter()

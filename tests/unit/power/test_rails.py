@@ -76,6 +76,17 @@ def test_rails_speak_for_the_module_for_a_minute() -> None:
     assert model.module_w(sample(20.0, 10.0), last_ns + 601 * TENTH) is None
 
 
+def test_what_is_learned_between_two_spells_counts_in_the_second_one() -> None:
+    model, last_ns = learned()
+    assert model.module_w(sample(20.0, 10.0), last_ns + TENTH) is not None
+    rng = random.Random(9)
+    for step in range(2, 700):
+        gpu_w, soc_w = rng.uniform(2.0, 40.0), rng.uniform(8.0, 12.0)
+        model.learn(sample(gpu_w, soc_w, taken_w(gpu_w, soc_w) + 15.0), last_ns + step * TENTH)
+    found_w = model.module_w(sample(20.0, 10.0), last_ns + 70 * S)
+    assert found_w == pytest.approx(taken_w(20.0, 10.0) + 17.0, abs=0.1)
+
+
 def test_a_rail_that_stands_still_is_not_believed_either() -> None:
     model, last_ns = learned()
     assert model.module_w(sample(20.0, 10.0), last_ns + TENTH) is not None

@@ -110,7 +110,7 @@ def test_a_second_may_take_no_more_than_the_one_before_and_what_the_load_may_ris
     slow = replace(STATE, envelope=Envelope(LIMIT_W, Terms(burst_w=0.0, up_w_per_s=15.0)))
     assert wait_ns(slow, told) == 0
     assert wait_ns(slow, replace(told, seconds=before)) > 0
-    assert wait_ns(slow, replace(told, seconds=before, others_w=20.0)) == 0
+    assert wait_ns(slow, replace(told, seconds=before, others_rise_w=20.0)) == 0
 
 
 @pytest.mark.parametrize(("share", "kept_w"), [(1.0, 0.0), (2 / 3, 1.7), (0.3, 0.72)])
